@@ -1,0 +1,79 @@
+"""Configuration: argument over environment variable over default, read once by ``instrument()``.
+
+This is the only module that reads ``os.environ``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opentelemetry_instrumentation_ailib.semconv import STAGES
+
+_logger = logging.getLogger(__name__)
+
+STAGES_VARIABLE = "OTEL_INSTRUMENTATION_AILIB_STAGES"
+CHUNK_TIMING_VARIABLE = "OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING"
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a user can choose.
+
+    Attributes:
+        stages: The stages that get a span of their own. Stage metrics do not depend on it.
+        chunk_timing: Whether every chunk of a stream is recorded in
+            ``gen_ai.client.operation.time_per_output_chunk``.
+    """
+
+    stages: frozenset[str] = frozenset(STAGES)
+    chunk_timing: bool = True
+
+    @classmethod
+    def read(cls, stages: str | Iterable[str] | None = None, chunk_timing: bool | None = None) -> Config:
+        """Combine arguments with the environment.
+
+        Args:
+            stages: ``"all"``, ``"none"``, a comma-separated list or an iterable of stage names
+                (``request.compile``, ``http.transport``, …). ``None`` reads
+                ``OTEL_INSTRUMENTATION_AILIB_STAGES``.
+            chunk_timing: ``None`` reads ``OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING``.
+
+        Values that mean nothing are reported in one warning each and otherwise ignored: configuration
+        of telemetry must not stop an application from starting.
+        """
+        if stages is None:
+            stages = os.environ.get(STAGES_VARIABLE, "all")
+        if chunk_timing is None:
+            chunk_timing = _boolean(CHUNK_TIMING_VARIABLE, default=True)
+        return cls(stages=_stages(stages), chunk_timing=chunk_timing)
+
+
+def _stages(value: str | Iterable[str]) -> frozenset[str]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    chosen = {name.strip().lower() for name in names} - {""}
+    if chosen == {"all"} or not chosen:
+        return frozenset(STAGES)
+    if chosen == {"none"}:
+        return frozenset()
+    for unknown in sorted(chosen - set(STAGES)):
+        _logger.warning(
+            "%s: there is no stage %r; use all, none or a comma-separated list of %s",
+            STAGES_VARIABLE,
+            unknown,
+            ", ".join(STAGES),
+        )
+    return frozenset(chosen & set(STAGES))
+
+
+def _boolean(variable: str, *, default: bool) -> bool:
+    value = os.environ.get(variable, "").strip().lower()
+    if not value:
+        return default
+    if value not in _BOOLEANS:
+        _logger.warning("%s: %r is neither true nor false; %s is used", variable, value, str(default).lower())
+    return _BOOLEANS.get(value, default)

@@ -1,0 +1,141 @@
+"""One HTTP exchange: the transport stage's span, current while the request is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from opentelemetry.trace import set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.operation import Operation
+from opentelemetry_instrumentation_ailib.stream_state import MAP, PIPELINE, TRANSPORT, StreamState
+from opentelemetry_instrumentation_ailib.telemetry import detach, end_stage, guarded
+
+
+class Exchange:
+    """The span of one HTTP exchange inside an operation.
+
+    Args:
+        operation: The operation it belongs to.
+        transport: The runtime's ``HttpTransport``.
+        method: The HTTP method.
+        path: The path as the runtime asks for it.
+
+    Attributes:
+        context: The context to send the request in.
+    """
+
+    def __init__(self, operation: Operation, transport: Any, method: str, path: str) -> None:
+        base_url = str(transport._base_url)
+        address, port = semconv.server(base_url)
+        attributes: dict[str, AttributeValue] = {
+            semconv.HTTP_REQUEST_METHOD: method,
+            semconv.URL_PATH: semconv.url_path(base_url, path),
+        }
+        if address is not None:
+            attributes[semconv.SERVER_ADDRESS] = address
+        if port is not None:
+            attributes[semconv.SERVER_PORT] = port
+        if operation.attempts:
+            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts
+        operation.attempts += 1
+        operation.stage = semconv.HTTP_TRANSPORT
+        operation.secret = transport._credential.secret
+        self._span = operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes)
+        context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
+        self.context = _without_http_spans(context) if transport._auth_query_params else context
+        self._attributes: dict[str, AttributeValue] = {}
+
+    def note(self, response: Any) -> None:
+        """Take status code and request id from an ``httpx.Response`` or the runtime's ``RemoteError``."""
+        status_code = getattr(response, "status_code", None)
+        if isinstance(status_code, int):
+            self._attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status_code
+        headers = getattr(response, "headers", None)
+        request_id = getattr(response, "request_id", None) if headers is None else _request_id(headers)
+        known = semconv.text(request_id)
+        if known is not None:
+            self._attributes[semconv.PROVIDER_REQUEST_ID] = known
+
+    def end(self, error: str | None = None, busy: float | None = None) -> None:
+        """End the span.
+
+        Args:
+            error: The error type, if the exchange failed.
+            busy: Exclusive time in seconds, for streams.
+        """
+        if busy is not None:
+            self._attributes[semconv.BUSY_TIME] = busy
+        end_stage(self._span, error=error, attributes=self._attributes)
+
+
+def _request_id(headers: Any) -> Any:
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+def _without_http_spans(context: Context) -> Context:
+    # The credential is in the query string, and an HTTP client's instrumentation would record the URL.
+    token = attach(context)
+    try:
+        with suppress_http_instrumentation():
+            return get_current()
+    finally:
+        detach(token)
+
+
+begin_exchange = guarded(Exchange)
+_note = guarded(Exchange.note)
+
+
+class StreamExchange(AbstractAsyncContextManager[Any]):
+    """The runtime's context manager around a streamed response, timed.
+
+    The span ends with the stream, not with the context manager, which after a ``break`` gets closed in another task.
+
+    Args:
+        manager: The runtime's own.
+        operation: The operation that streams.
+        state: Where the stream notes what passes.
+        begin: Opens the exchange.
+    """
+
+    def __init__(
+        self, manager: Any, operation: Operation, state: StreamState, begin: Callable[[], Exchange | None]
+    ) -> None:
+        self._manager = manager
+        self._operation = operation
+        self._state = state
+        self._begin = begin
+
+    async def __aenter__(self) -> Any:
+        clock = self._state.clock
+        clock.switch(TRANSPORT)
+        exchange = self._state.exchange = self._begin()
+        token = attach(self._operation.context if exchange is None else exchange.context)
+        try:
+            response = await self._manager.__aenter__()
+        except BaseException as error:
+            detach(token, error)
+            if exchange is not None:
+                _note(exchange, error)
+            raise
+        detach(token)
+        if exchange is not None:
+            _note(exchange, response)
+        clock.switch(PIPELINE)
+        return response
+
+    async def __aexit__(self, *exception: Any) -> Any:
+        if exception[0] is not None:
+            # The hand of the clock stands where the exception came from, and stays there.
+            return await self._manager.__aexit__(*exception)
+        clock = self._state.clock
+        clock.switch(TRANSPORT)
+        result = await self._manager.__aexit__(*exception)
+        clock.switch(MAP)
+        return result

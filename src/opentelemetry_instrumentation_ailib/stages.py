@@ -1,0 +1,259 @@
+"""The five stages in the order of a request. Each finds its operation through the current context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from opentelemetry.context import attach, create_key, get_current, get_value, set_value
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange, begin_exchange
+from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
+from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.pipeline import Body, PipelineView
+from opentelemetry_instrumentation_ailib.stream_state import StreamState
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+Target = Callable[..., Any]
+
+# --- protocol.load ---
+
+_LOAD = create_key("ai_lib.protocol.load")
+
+
+class _Load:
+    """One manifest load. It happens inside an operation (a fallback) or outside of any (client creation)."""
+
+    def __init__(self, telemetry: Telemetry, wanted: str) -> None:
+        self.telemetry = telemetry
+        self.source = "cache"
+        self._operation = current_operation()
+        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: wanted.partition("/")[0]}
+        if "/" in wanted:
+            self._labels[semconv.LABEL_MODEL] = semconv.model_name(wanted)
+        if self._operation is not None:
+            self._operation.stage = semconv.PROTOCOL_LOAD
+            self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
+        self._started = perf_counter()
+        context = get_current()
+        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {})
+        if self._span is not None:
+            context = set_span_in_context(self._span, context)
+        self.context = set_value(_LOAD, self, context)
+
+    def end(self, manifest: Any, error: BaseException | None) -> None:
+        attributes: dict[str, AttributeValue] = {semconv.PROTOCOL_SOURCE: self.source}
+        if manifest is not None:
+            attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
+            self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
+        seconds = perf_counter() - self._started
+        end_stage(self._span, error=semconv.failure_type(error), attributes=attributes)
+        self.telemetry.instruments.stage_duration.record(
+            seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
+        )
+
+
+_begin_load, _end_load = guarded(_Load), guarded(_Load.end)
+
+
+def _load(telemetry: Telemetry) -> Wrapper:
+    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        wanted = next(iter((*args, *kwargs.values())), None)
+        # load_model() calls load_provider(): one load.
+        nested = get_value(_LOAD) is not None
+        skip = nested or not isinstance(wanted, str) or not is_instrumentation_enabled()
+        load = None if skip else _begin_load(telemetry, str(wanted))
+        if load is None:
+            return await wrapped(*args, **kwargs)
+        token = attach(load.context)
+        try:
+            manifest = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            detach(token, error)
+            _end_load(load, None, error)
+            raise
+        detach(token)
+        _end_load(load, manifest, None)
+        return manifest
+
+    return run
+
+
+def _loaded_from(source: str) -> Callable[[Telemetry], Wrapper]:
+    def build(telemetry: Telemetry) -> Wrapper:
+        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            load = get_value(_LOAD)
+            if isinstance(load, _Load):
+                load.source = source
+            return wrapped(*args, **kwargs)
+
+        return run
+
+    return build
+
+
+# --- request.compile ---
+
+
+def _compile(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        # The clock of a stream measures its compilation.
+        if operation is None or operation.stream is not None:
+            return wrapped(*args, **kwargs)
+        _begin_compile(operation, kwargs)
+        started = perf_counter()
+        try:
+            payload = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _end_compile(operation, started, error)
+            raise
+        _end_compile(operation, started, None)
+        return payload
+
+    return run
+
+
+@guarded
+def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
+    # A body that an earlier attempt failed to parse: which error that was, nobody told us.
+    operation.close_parse(semconv.OTHER)
+    operation.stage = semconv.REQUEST_COMPILE
+    manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
+    if manifest is not None and isinstance(model, str):
+        operation.answered_by(str(manifest.id), semconv.model_name(model))
+
+
+@guarded
+def _end_compile(operation: Operation, started: float, error: BaseException | None) -> None:
+    operation.record_stage(
+        semconv.REQUEST_COMPILE, started, perf_counter(), error=semconv.failure_type(error)
+    )
+
+
+# --- http.transport ---
+
+
+def _request(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        if operation is None:
+            return wrapped(*args, **kwargs)
+        return _exchange(operation, wrapped, instance, args, kwargs)
+
+    return run
+
+
+async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    started = perf_counter()
+    exchange = begin_exchange(operation, instance, *_method_and_path(args, kwargs))
+    token = attach(operation.context if exchange is None else exchange.context)
+    try:
+        response = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        detach(token, error)
+        _end_request(operation, exchange, started, error, error)
+        raise
+    detach(token)
+    _end_request(operation, exchange, started, response, None)
+    return response
+
+
+def _method_and_path(args: Arguments, kwargs: Keywords) -> tuple[str, str]:
+    method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
+    return str(method), str(path)
+
+
+@guarded
+def _end_request(
+    operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
+) -> None:
+    ended = perf_counter()
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended - started)
+    if exchange is not None:
+        exchange.note(answer)
+        exchange.end(semconv.failure_type(error))
+    if error is None:
+        # What follows, from the JSON to the last field, is the processing of the body.
+        operation.stage = semconv.PIPELINE_PROCESS
+        operation.parse_started = ended
+
+
+def _stream_request(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        if operation is None or operation.stream is None:
+            return wrapped(*args, **kwargs)
+
+        def begin() -> Exchange | None:
+            return begin_exchange(operation, instance, *_method_and_path(args, kwargs))
+
+        return StreamExchange(wrapped(*args, **kwargs), operation, operation.stream, begin)
+
+    return run
+
+
+# --- pipeline.process and event.map ---
+
+
+def _parse(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        try:
+            response = wrapped(*args, **kwargs)
+        except BaseException as error:
+            if operation is not None:
+                _end_parse(operation, error)
+            raise
+        if operation is not None:
+            _end_parse(operation, None)
+        return response
+
+    return run
+
+
+@guarded
+def _end_parse(operation: Operation, error: BaseException | None) -> None:
+    operation.close_parse(semconv.failure_type(error))
+
+
+def _process(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Any, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        state = None if operation is None else operation.stream
+        timed = None if state is None else _timed(instance, state, args, kwargs)
+        if timed is None:
+            return wrapped(*args, **kwargs)
+        pipeline, body = timed
+        return wrapped.__func__(pipeline, body)
+
+    return run
+
+@guarded
+def _timed(pipeline: Any, state: StreamState, args: Arguments, kwargs: Keywords) -> tuple[Any, Any] | None:
+    if state.processing_since is not None:
+        return None
+    (body,) = (*args, *kwargs.values())
+    view = PipelineView(pipeline, state), Body(body, state)
+    state.processing_since = perf_counter()
+    return view
+
+
+ROWS = (
+    Row("ai_lib_python.protocol.loader", "ProtocolLoader.load_model", _load),
+    Row("ai_lib_python.protocol.loader", "ProtocolLoader.load_provider", _load),
+    Row("ai_lib_python.protocol.loader", "ProtocolLoader._load_file", _loaded_from("local")),
+    Row("ai_lib_python.protocol.loader", "ProtocolLoader._load_from_github", _loaded_from("remote")),
+    Row("ai_lib_python.client.builder", "ChatRequestBuilder.build_payload", _compile),
+    Row("ai_lib_python.transport.http", "HttpTransport.request", _request),
+    Row("ai_lib_python.transport.http", "HttpTransport.stream_request", _stream_request),
+    Row("ai_lib_python.client.core", "AiClient._parse_response", _parse),
+    Row("ai_lib_python.pipeline.base", "Pipeline.process", _process),
+)

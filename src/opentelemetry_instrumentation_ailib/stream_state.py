@@ -1,0 +1,148 @@
+"""What is noted about a stream as it passes, and the split of its time.
+
+The wall time of a stream belongs to exactly one party at any moment. A clock with one hand tells whose it is; it is
+moved where control passes from one to the next, so the parts add up to the whole by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.telemetry import guarded
+
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.exchange import Exchange
+
+# The hand's positions, as indexes into StageClock.busy. Integers, since they are used for every chunk.
+COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER = range(5)
+STAGE_OF = (
+    semconv.REQUEST_COMPILE,
+    semconv.HTTP_TRANSPORT,
+    semconv.PIPELINE_PROCESS,
+    semconv.EVENT_MAP,
+    semconv.CLIENT,
+)
+
+
+class StageClock:
+    """Exclusive time per party, in seconds.
+
+    Args:
+        started: When the stream began (``perf_counter`` seconds).
+    """
+
+    __slots__ = ("busy", "hand", "last")
+
+    def __init__(self, started: float) -> None:
+        self.busy = [0.0] * 5
+        self.hand = COMPILE
+        self.last = started
+
+    def switch(self, hand: int) -> None:
+        """Give the time since the last switch to the party at work, and the time from now on to another."""
+        now = perf_counter()
+        self.busy[self.hand] += now - self.last
+        self.last = now
+        self.hand = hand
+
+
+@dataclass
+class StreamState:
+    """What the layers of a stream note as it passes.
+
+    Attributes:
+        clock: Whose time it is.
+        chunk_timing: Whether each chunk is recorded.
+        bytes: Bytes received.
+        last_chunk: The last of them, to see whether a body ends with its done signal.
+        body_exhausted: Whether the provider sent all it had.
+        decoded: Frames that the decoder made.
+        offered: Frames that passed the transforms, to the mapper.
+        mapped: Frames of which the mapper made at least one event.
+        events: Events handed to the caller.
+        finished: Whether a finish reason, a done signal or a ``StreamEnd`` was seen.
+        erroneous: Whether a ``StreamError`` was seen.
+        processing_since: When the pipeline began (``perf_counter`` seconds).
+        exchange: The HTTP exchange that carries the stream.
+    """
+
+    clock: StageClock
+    chunk_timing: bool
+    bytes: int = 0
+    last_chunk: bytes = b""
+    body_exhausted: bool = False
+    decoded: int = 0
+    offered: int = 0
+    mapped: int = 0
+    last_mapped: int = 0
+    events: int = 0
+    usage: Usage = Usage()
+    reasons: dict[int, str] = field(default_factory=dict)
+    first_frame: Answer = Answer()
+    finished: bool = False
+    erroneous: bool = False
+    processing_since: float | None = None
+    exchange: Exchange | None = None
+
+    def outcome(self, error: BaseException | None, *, exhausted: bool) -> str:
+        """Classify the end of the stream (signals, section 4)."""
+        kind = semconv.failure_type(error)
+        if kind is not None:
+            return semconv.CANCELLED if kind == semconv.CANCELLED else semconv.ERROR
+        if self.erroneous:
+            return semconv.ERROR
+        if exhausted and not self.events and self.bytes:
+            return semconv.EMPTY
+        if self.finished:
+            return semconv.COMPLETED
+        return semconv.TRUNCATED if exhausted else semconv.ABANDONED
+
+    def answer(self) -> Answer:
+        """Put together what frames and events said about the answer."""
+        return Answer(
+            id=self.first_frame.id,
+            model=self.first_frame.model,
+            finish_reasons=tuple(self.reasons[index] for index in sorted(self.reasons)),
+            usage=self.first_frame.usage.merged(self.usage),
+        )
+
+
+def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
+    known = semconv.text(reason)
+    if known is not None:
+        state.finished = True
+        if len(state.reasons) < 64:
+            state.reasons[index if isinstance(index, int) else 0] = known
+
+
+def _metadata(state: StreamState, data: Any) -> None:
+    if data.usage:
+        state.usage = state.usage.merged(fields.usage(data.usage))
+    _note_reason(state, 0, data.finish_reason or data.stop_reason)
+
+
+def _final_candidate(state: StreamState, data: Any) -> None:
+    _note_reason(state, data.candidate_index, data.finish_reason)
+
+
+def _stream_end(state: StreamState, data: Any) -> None:
+    state.finished = True
+    _note_reason(state, 0, data.finish_reason)
+
+
+def _stream_error(state: StreamState, data: Any) -> None:
+    state.erroneous = True
+
+
+# The events that say something about the stream. All others, the many, cost one look-up.
+NOTES: dict[str, Callable[[StreamState, Any], None]] = {
+    "Metadata": guarded(_metadata),
+    "FinalCandidate": guarded(_final_candidate),
+    "StreamEnd": guarded(_stream_end),
+    "StreamError": guarded(_stream_error),
+}
