@@ -1,0 +1,83 @@
+"""Shared fixtures: providers per test, faults that surface, and the runtime's own mock provider over a socket."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorder import Recorder
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, telemetry
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOCOL = ROOT / "tests" / "protocol"
+sys.path.insert(0, str(ROOT / "examples"))
+
+from mock_provider import mock_provider as run_mock_provider  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def protocol(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the runtime at the tests' manifests, with a credential for each, and at nothing else."""
+    monkeypatch.setenv("AI_PROTOCOL_DIR", str(PROTOCOL))
+    for name in ("OPENAI", "ANTHROPIC", "GEMINI", "MAPLESS", "SELECTIVE"):
+        monkeypatch.setenv(f"{name}_API_KEY", f"secret-of-{name.lower()}")
+    monkeypatch.setenv("THROTTLED_API_KEY", "rate_limit")
+    return PROTOCOL
+
+
+@pytest.fixture(autouse=True)
+def faults_surface(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let faults of ours through, which in production are logged and swallowed (marker ``swallowed`` keeps it so)."""
+    if request.node.get_closest_marker("swallowed") is None:
+
+        def surface(site: str, *, first: bool) -> None:
+            raise  # noqa: PLE0704
+
+        monkeypatch.setattr(telemetry, "report_fault", surface)
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which OpenTelemetry or asyncio complains (marker ``noisy`` allows it)."""
+    yield
+    if request.node.get_closest_marker("noisy") is None:
+        complaints = [
+            record.getMessage()
+            for phase in ("setup", "call")
+            for record in caplog.get_records(phase)
+            if record.levelno >= logging.WARNING and record.name.split(".")[0] in ("opentelemetry", "asyncio")
+        ]
+        assert complaints == []
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Providers and exporters of this test's own."""
+    return Recorder()
+
+
+@pytest.fixture
+def instrumented(recorder: Recorder) -> Iterator[Recorder]:
+    """The runtime, instrumented, and what it exports."""
+    AiLibInstrumentor().instrument(**recorder.providers)
+    yield recorder
+    AiLibInstrumentor().uninstrument()
+
+
+@pytest.fixture(scope="session")
+def mock() -> Iterator[str]:
+    """The base URL of the runtime's own mock provider, in a process of its own."""
+    with run_mock_provider(PROTOCOL) as base_url:
+        yield f"{base_url}/v1"
+
+
+async def client(model: str = "openai/gpt-4o", base_url: str | None = None, **options: Any) -> Any:
+    """Create a client of the runtime."""
+    from ai_lib_python import AiClient
+
+    return await AiClient.create(model, base_url=base_url, **options)
