@@ -81,7 +81,7 @@ class Provider:
     base_url: str = ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
@@ -100,7 +100,6 @@ class Provider:
                         await asyncio.sleep(step)
                 if not complete:
                     break
-        writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -123,6 +122,7 @@ async def provider(*scripts: Sequence[Step]) -> AsyncIterator[Provider]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # Lets the transports close.
 
 
 Script = Callable[..., list[Step]]

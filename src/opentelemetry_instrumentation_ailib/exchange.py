@@ -62,16 +62,17 @@ class Exchange:
         if known is not None:
             self._attributes[semconv.PROVIDER_REQUEST_ID] = known
 
-    def end(self, error: str | None = None, busy: float | None = None) -> None:
+    def end(self, error: str | None = None, *, busy: float | None = None, end_time: int | None = None) -> None:
         """End the span.
 
         Args:
             error: The error type, if the exchange failed.
             busy: Exclusive time in seconds, for streams.
+            end_time: Nanoseconds since the epoch; now by default.
         """
         if busy is not None:
             self._attributes[semconv.BUSY_TIME] = busy
-        end_stage(self._span, error=error, attributes=self._attributes)
+        end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
 
 
 def _request_id(headers: Any) -> Any:

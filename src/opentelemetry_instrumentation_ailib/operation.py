@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import Context, create_key, get_current, get_value, set_value
 from opentelemetry.trace import Span
@@ -26,6 +26,23 @@ def current_operation() -> Operation | None:
     return operation if isinstance(operation, Operation) else None
 
 
+class Moment(NamedTuple):
+    """A point in time, on the clock that measures and on the one that dates.
+
+    Attributes:
+        seconds: ``perf_counter`` seconds.
+        epoch: Nanoseconds since the epoch.
+    """
+
+    seconds: float
+    epoch: int
+
+
+def now() -> Moment:
+    """Return the present moment."""
+    return Moment(time.perf_counter(), time.time_ns())
+
+
 class Operation:
     """One operation span, its context and what its stages told it.
 
@@ -44,7 +61,8 @@ class Operation:
         asked: The labels of the model that the caller asked for.
         invocation: What util-genai keeps of this operation.
         attempts: HTTP exchanges begun.
-        parse_started: When a body arrived that has not been parsed yet (``perf_counter`` seconds).
+        parse_began: When the body arrived that is being processed.
+        began: When it began.
         stream: What is known of the stream, where the operation is one.
         attributes: Attributes of our own that the span gets at the end.
         secret: The credential of the requests, never to be recorded.
@@ -59,8 +77,6 @@ class Operation:
             # it for a second description of the outer one.
             context = set_value(CLIENT_INFERENCE_CONTEXT_KEY, None, context)
         address, port = semconv.server(base_url)
-        self.started = time.perf_counter()
-        self.started_ns = time.time_ns()
         self.telemetry = telemetry
         self.request = request
         self.invocation = telemetry.handler.inference(
@@ -73,6 +89,7 @@ class Operation:
         )
         # Current only while the runtime runs, which is for the wrappers to arrange.
         self.invocation.suspend()
+        self.began = now()
         self.context: Context = set_value(_KEY, self, self.invocation.context)
         self.labels: dict[str, AttributeValue] = {
             semconv.LABEL_PROVIDER: provider_id,
@@ -83,7 +100,7 @@ class Operation:
         self.stage = semconv.CLIENT
         self.attempts = 0
         self.fallbacks = 0
-        self.parse_started: float | None = None
+        self.parse_began: Moment | None = None
         self.stream: StreamState | None = None
         self.attributes: dict[str, AttributeValue] = {semconv.PROVIDER_ID: provider_id}
         self.secret: str | None = None
@@ -95,10 +112,6 @@ class Operation:
     def span(self) -> Span:
         """The operation span."""
         return self.invocation.span
-
-    def at(self, moment: float) -> int:
-        """Convert ``perf_counter`` seconds to nanoseconds since the epoch, on this operation's own clock."""
-        return self.started_ns + int((moment - self.started) * 1e9)
 
     def answered_by(self, provider_id: str, model: str) -> None:
         """Note which manifest and model the next attempt asks; another than before is a fallback."""
@@ -121,10 +134,10 @@ class Operation:
     def record_stage(
         self,
         stage: str,
-        start: float,
-        end: float,
+        began: Moment,
         *,
         busy: float | None = None,
+        end_time: int | None = None,
         error: str | None = None,
         attributes: dict[str, AttributeValue] | None = None,
     ) -> None:
@@ -132,18 +145,18 @@ class Operation:
 
         Args:
             stage: One of ``semconv.STAGES``.
-            start: When it began (``perf_counter`` seconds).
-            end: When it ended.
-            busy: Its exclusive time in seconds, where it shared that interval with others.
+            began: When it began.
+            busy: Its exclusive time in seconds, for a stage of a stream; else it is over now, and had its time alone.
+            end_time: When it ended, in nanoseconds since the epoch; now by default.
             error: Its error type.
             attributes: What the span gets besides.
         """
-        self.record_stage_duration(stage, end - start if busy is None else busy)
+        self.record_stage_duration(stage, time.perf_counter() - began.seconds if busy is None else busy)
         attributes = dict(attributes or ())
         if busy is not None:
             attributes[semconv.BUSY_TIME] = busy
-        span = self.telemetry.start_stage(stage, self.context, attributes, self.at(start))
-        end_stage(span, error=error, end_time=self.at(end))
+        span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
+        end_stage(span, error=error, end_time=end_time)
 
     def record_stage_duration(self, stage: str, seconds: float) -> None:
         """Record ``ai_lib.stage.duration``."""
@@ -152,10 +165,10 @@ class Operation:
         )
 
     def close_parse(self, error: str | None) -> None:
-        """Record the parsing of a body that never came to its end (broken JSON, say)."""
-        if self.parse_started is not None:
-            start, self.parse_started = self.parse_started, None
-            self.record_stage(semconv.PIPELINE_PROCESS, start, time.perf_counter(), error=error)
+        """Record the processing of a body, whether it came to its end or not (broken JSON, say)."""
+        if self.parse_began is not None:
+            began, self.parse_began = self.parse_began, None
+            self.record_stage(semconv.PIPELINE_PROCESS, began, error=error)
 
     def end(
         self,
@@ -178,7 +191,7 @@ class Operation:
         self._ended = True
         answer = answer or Answer()
         kind = _failure_type(error)
-        _measure(self, answer.usage, kind, time.perf_counter() - self.started if duration is None else duration)
+        _measure(self, answer.usage, kind, time.perf_counter() - self.began.seconds if duration is None else duration)
         _describe(self, answer)
         if response is not None:
             _call_hook(self.telemetry.response_hook, self.span, response)

@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange, begin_exchange
-from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
+from opentelemetry_instrumentation_ailib.operation import Moment, Operation, current_operation, now
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import Body, PipelineView
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
@@ -33,7 +33,7 @@ class _Load:
 
     def __init__(self, telemetry: Telemetry, wanted: str) -> None:
         self.telemetry = telemetry
-        self.source = "cache"
+        self.source: str | None = None
         self._operation = current_operation()
         self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: wanted.partition("/")[0]}
         if "/" in wanted:
@@ -49,7 +49,10 @@ class _Load:
         self.context = set_value(_LOAD, self, context)
 
     def end(self, manifest: Any, error: BaseException | None) -> None:
-        attributes: dict[str, AttributeValue] = {semconv.PROTOCOL_SOURCE: self.source}
+        attributes: dict[str, AttributeValue] = {}
+        if self.source is not None or manifest is not None:
+            # A manifest that neither a file nor the network brought was in the loader's cache.
+            attributes[semconv.PROTOCOL_SOURCE] = self.source or "cache"
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
             self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
@@ -109,13 +112,13 @@ def _compile(telemetry: Telemetry) -> Wrapper:
         if operation is None or operation.stream is not None:
             return wrapped(*args, **kwargs)
         _begin_compile(operation, kwargs)
-        started = perf_counter()
+        began = now()
         try:
             payload = wrapped(*args, **kwargs)
         except BaseException as error:
-            _end_compile(operation, started, error)
+            _end_compile(operation, began, error)
             raise
-        _end_compile(operation, started, None)
+        _end_compile(operation, began, None)
         return payload
 
     return run
@@ -132,10 +135,9 @@ def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
 
 
 @guarded
-def _end_compile(operation: Operation, started: float, error: BaseException | None) -> None:
-    operation.record_stage(
-        semconv.REQUEST_COMPILE, started, perf_counter(), error=semconv.failure_type(error)
-    )
+def _end_compile(operation: Operation, began: Moment, error: BaseException | None) -> None:
+    operation.record_stage(semconv.REQUEST_COMPILE, began, error=semconv.failure_type(error))
+
 
 
 # --- http.transport ---
@@ -175,15 +177,15 @@ def _method_and_path(args: Arguments, kwargs: Keywords) -> tuple[str, str]:
 def _end_request(
     operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
 ) -> None:
-    ended = perf_counter()
-    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended - started)
+    ended = now()
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
     if exchange is not None:
         exchange.note(answer)
-        exchange.end(semconv.failure_type(error))
+        exchange.end(semconv.failure_type(error), end_time=ended.epoch)
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.stage = semconv.PIPELINE_PROCESS
-        operation.parse_started = ended
+        operation.parse_began = ended
 
 
 def _stream_request(telemetry: Telemetry) -> Wrapper:
@@ -238,11 +240,11 @@ def _process(telemetry: Telemetry) -> Wrapper:
 
 @guarded
 def _timed(pipeline: Any, state: StreamState, args: Arguments, kwargs: Keywords) -> tuple[Any, Any] | None:
-    if state.processing_since is not None:
+    if state.processing_began is not None:
         return None
     (body,) = (*args, *kwargs.values())
     view = PipelineView(pipeline, state), Body(body, state)
-    state.processing_since = perf_counter()
+    state.processing_began = now()
     return view
 
 

@@ -17,6 +17,7 @@ from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
+    from opentelemetry_instrumentation_ailib.operation import Moment
 
 # The hand's positions, as indexes into StageClock.busy. Integers, since they are used for every chunk.
 COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER = range(5)
@@ -67,7 +68,7 @@ class StreamState:
         events: Events handed to the caller.
         finished: Whether a finish reason, a done signal or a ``StreamEnd`` was seen.
         erroneous: Whether a ``StreamError`` was seen.
-        processing_since: When the pipeline began (``perf_counter`` seconds).
+        processing_began: When the pipeline began.
         exchange: The HTTP exchange that carries the stream.
     """
 
@@ -86,7 +87,7 @@ class StreamState:
     first_frame: Answer = Answer()
     finished: bool = False
     erroneous: bool = False
-    processing_since: float | None = None
+    processing_began: Moment | None = None
     exchange: Exchange | None = None
 
     def outcome(self, error: BaseException | None, *, exhausted: bool) -> str:

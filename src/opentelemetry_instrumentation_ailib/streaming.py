@@ -132,7 +132,7 @@ class EventStream:
         self._operation = operation = begin()
         if operation is not None:
             config = operation.telemetry.config
-            self._state = operation.stream = StreamState(StageClock(operation.started), config.chunk_timing)
+            self._state = operation.stream = StreamState(StageClock(operation.began.seconds), config.chunk_timing)
 
     def _close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
         operation, self._operation = self._operation, None
@@ -179,19 +179,18 @@ def _finish(operation: Operation, state: StreamState, error: BaseException | Non
 
 
 def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
-    busy, now = state.clock.busy, state.clock.last
-    compiled = operation.started + busy[COMPILE]
+    busy = state.clock.busy
     operation.record_stage(
         semconv.REQUEST_COMPILE,
-        operation.started,
-        compiled,
+        operation.began,
         busy=busy[COMPILE],
+        end_time=operation.began.epoch + int(busy[COMPILE] * 1e9),
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
         operation.record_stage_duration(semconv.HTTP_TRANSPORT, busy[TRANSPORT])
-        state.exchange.end(failed.get(semconv.HTTP_TRANSPORT), busy[TRANSPORT])
-    if state.processing_since is None:
+        state.exchange.end(failed.get(semconv.HTTP_TRANSPORT), busy=busy[TRANSPORT])
+    if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.decoded}
     for stage, hand, counts in (
@@ -199,7 +198,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
         (semconv.EVENT_MAP, MAP, {semconv.STREAM_EVENTS: state.events}),
     ):
         operation.record_stage(
-            stage, state.processing_since, now, busy=busy[hand], error=failed.get(stage), attributes=counts
+            stage, state.processing_began, busy=busy[hand], error=failed.get(stage), attributes=counts
         )
 
 
