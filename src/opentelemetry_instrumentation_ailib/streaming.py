@@ -123,7 +123,7 @@ class EventStream:
             return
         if _inside_sdk():
             # The garbage collector called from within the SDK, whose locks must not be asked for again by this thread.
-            threading.Thread(target=self._close, daemon=True).start()
+            threading.Thread(target=self._close, name="ai-lib-stream-end", daemon=True).start()
         else:
             self._close()
 
