@@ -77,3 +77,8 @@ def _boolean(variable: str, *, default: bool) -> bool:
     if value not in _BOOLEANS:
         _logger.warning("%s: %r is neither true nor false; %s is used", variable, value, str(default).lower())
     return _BOOLEANS.get(value, default)
+
+
+def environment() -> dict[str, str]:
+    """Return the variables whose names begin with ``OTEL_`` and that are not empty, sorted, for the doctor."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith("OTEL_") and value.strip()}

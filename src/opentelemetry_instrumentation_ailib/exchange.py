@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.operation import Operation
-from opentelemetry_instrumentation_ailib.stream_state import MAP, PIPELINE, TRANSPORT, StreamState
+from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import detach, end_stage, guarded
 
 
@@ -114,29 +114,28 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         self._begin = begin
 
     async def __aenter__(self) -> Any:
-        clock = self._state.clock
-        clock.switch(TRANSPORT)
-        exchange = self._state.exchange = self._begin()
+        state, clock = self._state, self._state.clock
+        clock.give(COMPILE)
+        state.sending = True
+        exchange = state.exchange = self._begin()
         token = attach(self._operation.context if exchange is None else exchange.context)
         try:
             response = await self._manager.__aenter__()
         except BaseException as error:
             detach(token, error)
+            clock.fail(TRANSPORT)
             if exchange is not None:
                 _note(exchange, error)
             raise
         detach(token)
+        clock.give(TRANSPORT)
         if exchange is not None:
             _note(exchange, response)
-        clock.switch(PIPELINE)
         return response
 
     async def __aexit__(self, *exception: Any) -> Any:
-        if exception[0] is not None:
-            # The hand of the clock stands where the exception came from, and stays there.
-            return await self._manager.__aexit__(*exception)
         clock = self._state.clock
-        clock.switch(TRANSPORT)
+        clock.give(clock.failed or MAP)
         result = await self._manager.__aexit__(*exception)
-        clock.switch(MAP)
+        clock.give(TRANSPORT)
         return result

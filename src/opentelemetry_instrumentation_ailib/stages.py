@@ -15,7 +15,7 @@ from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange, begin_exchange
 from opentelemetry_instrumentation_ailib.operation import Moment, Operation, current_operation, now
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.pipeline import Body, PipelineView
+from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
 
@@ -243,7 +243,7 @@ def _timed(pipeline: Any, state: StreamState, args: Arguments, kwargs: Keywords)
     if state.processing_began is not None:
         return None
     (body,) = (*args, *kwargs.values())
-    view = PipelineView(pipeline, state), Body(body, state)
+    view = PipelineView(pipeline, state), timed_body(body, state)
     state.processing_began = now()
     return view
 

@@ -1,7 +1,7 @@
 """What is noted about a stream as it passes, and the split of its time.
 
-The wall time of a stream belongs to exactly one party at any moment. A clock with one hand tells whose it is; it is
-moved where control passes from one to the next, so the parts add up to the whole by construction.
+The wall time of a stream belongs to exactly one party at any moment. Where control passes from one to the next, the time
+since the last such moment is given to the one that had it, so the parts add up to the whole by construction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
@@ -19,40 +19,58 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
     from opentelemetry_instrumentation_ailib.operation import Moment
 
-# The hand's positions, as indexes into StageClock.busy. Integers, since they are used for every chunk.
-COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER = range(5)
-STAGE_OF = (
-    semconv.REQUEST_COMPILE,
-    semconv.HTTP_TRANSPORT,
-    semconv.PIPELINE_PROCESS,
-    semconv.EVENT_MAP,
-    semconv.CLIENT,
-)
+# The parties among which the time of a stream is split, as the attributes of StageClock.
+COMPILE: Final = "compile"
+TRANSPORT: Final = "transport"
+PIPELINE: Final = "pipeline"
+MAP: Final = "map"
+CONSUMER: Final = "consumer"
+
+STAGE_OF: Final = {
+    COMPILE: semconv.REQUEST_COMPILE,
+    TRANSPORT: semconv.HTTP_TRANSPORT,
+    PIPELINE: semconv.PIPELINE_PROCESS,
+    MAP: semconv.EVENT_MAP,
+}
 
 
 class StageClock:
     """Exclusive time per party, in seconds.
 
+    Where control passes from one party to the next, the time since the last such moment is given to the one that had
+    it. Where that happens with every chunk, the three lines of ``give`` stand inlined: a call costs more than they do.
+
     Args:
         started: When the stream began (``perf_counter`` seconds).
+
+    Attributes:
+        failed: The party in which an exception was first seen.
     """
 
-    __slots__ = ("busy", "hand", "last")
+    __slots__ = ("compile", "consumer", "failed", "last", "map", "pipeline", "transport")
 
     def __init__(self, started: float) -> None:
-        self.busy = [0.0] * 5
-        self.hand = COMPILE
+        self.compile = self.transport = self.pipeline = self.map = self.consumer = 0.0
         self.last = started
+        self.failed: str | None = None
 
-    def switch(self, hand: int) -> None:
-        """Give the time since the last switch to the party at work, and the time from now on to another."""
+    def give(self, party: str) -> None:
+        """Give the time since the last moment to a party."""
         now = perf_counter()
-        self.busy[self.hand] += now - self.last
+        setattr(self, party, getattr(self, party) + now - self.last)
         self.last = now
-        self.hand = hand
+
+    def fail(self, party: str) -> None:
+        """Note that an exception passes. The innermost party sees it first, and is where it came from."""
+        self.give(party)
+        self.failed = self.failed or party
+
+    def total(self) -> float:
+        """Return the time given out so far."""
+        return self.compile + self.transport + self.pipeline + self.map + self.consumer
 
 
-@dataclass
+@dataclass(slots=True)
 class StreamState:
     """What the layers of a stream note as it passes.
 
@@ -62,13 +80,15 @@ class StreamState:
         bytes: Bytes received.
         last_chunk: The last of them, to see whether a body ends with its done signal.
         body_exhausted: Whether the provider sent all it had.
-        decoded: Frames that the decoder made.
+        decoded: Frames that the decoder made, where transforms follow it.
         offered: Frames that passed the transforms, to the mapper.
-        mapped: Frames of which the mapper made at least one event.
+        unmapped: Frames of which the mapper made no event, the last one apart.
         events: Events handed to the caller.
+        events_before: How many those were when the last frame was offered.
         finished: Whether a finish reason, a done signal or a ``StreamEnd`` was seen.
         erroneous: Whether a ``StreamError`` was seen.
         processing_began: When the pipeline began.
+        sending: Whether the request has been compiled and is on its way.
         exchange: The HTTP exchange that carries the stream.
     """
 
@@ -79,16 +99,22 @@ class StreamState:
     body_exhausted: bool = False
     decoded: int = 0
     offered: int = 0
-    mapped: int = 0
-    last_mapped: int = 0
+    unmapped: int = 0
     events: int = 0
+    events_before: int = 0
     usage: Usage = Usage()
     reasons: dict[int, str] = field(default_factory=dict)
     first_frame: Answer = Answer()
     finished: bool = False
     erroneous: bool = False
     processing_began: Moment | None = None
+    sending: bool = False
     exchange: Exchange | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames decoded: without transforms, those that are offered, and nobody counts them twice."""
+        return self.decoded or self.offered
 
     def outcome(self, error: BaseException | None, *, exhausted: bool) -> str:
         """Classify the end of the stream (signals, section 4)."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
-from opentelemetry.context import attach
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
@@ -20,15 +22,18 @@ from opentelemetry_instrumentation_ailib.stream_state import (
     CONSUMER,
     MAP,
     NOTES,
-    PIPELINE,
     STAGE_OF,
-    TRANSPORT,
     StageClock,
     StreamState,
 )
 from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
 
 _logger = logging.getLogger("ai_lib.stream")
+
+_NOWHERE = Context()
+# For every chunk, so not through functions of ours.
+_attach, _detach = otel_context.attach, otel_context.detach
+
 
 @dataclass(frozen=True)
 class StreamSummary:
@@ -51,7 +56,7 @@ class StreamSummary:
     events: int
 
 
-class EventStream:
+class EventStream(AsyncGenerator[Any, None]):
     """The events of one streamed call, unchanged, with the operation around them.
 
     Nothing is opened before the first ``__anext__``, which is when the runtime sends the request. The operation's
@@ -62,40 +67,36 @@ class EventStream:
         begin: Opens the operation; ``None`` from it leaves the stream alone.
     """
 
-    def __init__(self, events: AsyncIterator[Any], begin: Callable[[], Operation | None]) -> None:
+    def __init__(self, events: AsyncGenerator[Any, None], begin: Callable[[], Operation | None]) -> None:
         self._events = events
         self._next = events.__anext__
         self._begin: Callable[[], Operation | None] | None = begin
         self._operation: Operation | None = None
         self._state: StreamState | None = None
+        self._context = _NOWHERE
 
     def __aiter__(self) -> EventStream:
         return self
 
     async def __anext__(self) -> Any:
-        if self._begin is not None:
-            self._open(self._begin)
-        operation, state = self._operation, self._state
-        if operation is None or state is None:
+        state = self._state or self._open()
+        if state is None:
             return await self._next()
         clock = state.clock
         if state.events:
-            clock.switch(MAP)
-        token = attach(operation.context)
+            now = perf_counter()
+            clock.consumer += now - clock.last
+            clock.last = now
+        token = _attach(self._context)
         try:
             event = await self._next()
         except BaseException as error:
             detach(token, error)
-            if isinstance(error, StopAsyncIteration):
-                self._close(exhausted=True)
-            else:
-                self._close(error)
+            exhausted = isinstance(error, StopAsyncIteration)
+            self._close(None if exhausted else error, exhausted=exhausted)
             raise
-        detach(token)
+        _detach(token)
         state.events += 1
-        if state.last_mapped != state.offered:
-            state.last_mapped = state.offered
-            state.mapped += 1
         try:
             note = NOTES.get(event.event_type)
         except (AttributeError, TypeError):
@@ -103,20 +104,25 @@ class EventStream:
         if note is not None:
             note(state, event.data)
         if state.chunk_timing or state.events == 1:
-            _record_chunk(operation)
-        clock.switch(CONSUMER)
+            _record_chunk(self._operation)  # type: ignore[arg-type]
+        now = perf_counter()
+        clock.map += now - clock.last
+        clock.last = now
         return event
 
+    async def asend(self, value: Any) -> Any:
+        """Send a value to the runtime's iterator, which expects none."""
+        return await (self.__anext__() if value is None else self._events.asend(value))
+
+    async def athrow(self, *exception: Any) -> Any:
+        """Throw an exception into the runtime's iterator."""
+        return await self._events.athrow(*exception)
+
     async def aclose(self) -> None:
-        """Close the runtime's iterator and end the operation."""
+        """End the operation and close the runtime's iterator."""
         self._begin = None
         self._close()
-        close = getattr(self._events, "aclose", None)
-        if close is not None:
-            await close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._events, name)
+        await self._events.aclose()
 
     def __del__(self) -> None:
         if self._operation is None:
@@ -127,16 +133,19 @@ class EventStream:
         else:
             self._close()
 
-    def _open(self, begin: Callable[[], Operation | None]) -> None:
-        self._begin = None
-        self._operation = operation = begin()
+    def _open(self) -> StreamState | None:
+        begin, self._begin = self._begin, None
+        operation = self._operation = None if begin is None else begin()
         if operation is not None:
-            config = operation.telemetry.config
-            self._state = operation.stream = StreamState(StageClock(operation.began.seconds), config.chunk_timing)
+            chunk_timing = operation.telemetry.config.chunk_timing
+            self._context = operation.context
+            self._state = operation.stream = StreamState(StageClock(operation.began.seconds), chunk_timing)
+        return self._state
 
     def _close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
         operation, self._operation = self._operation, None
         state, self._state = self._state, None
+        self._context = _NOWHERE  # The operation's context refers to the operation.
         if operation is not None and state is not None:
             _finish(operation, state, error, exhausted)
             operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
@@ -157,60 +166,66 @@ def _inside_sdk() -> bool:
 @guarded
 def _finish(operation: Operation, state: StreamState, error: BaseException | None, exhausted: bool) -> None:
     clock = state.clock
-    hand = clock.hand
-    clock.switch(CONSUMER)
+    # Where nobody lower down saw an exception, the mapper raised it, or what compiles the request.
+    failed = clock.failed or (MAP if state.sending else COMPILE)
+    if error is not None:
+        clock.give(failed)
+    else:
+        clock.give(MAP if exhausted else CONSUMER)
     outcome = state.outcome(error, exhausted=exhausted)
     failure: BaseException | str | None = error
     if outcome == semconv.ERROR and error is None:
-        failure, hand = semconv.STREAM_ERROR, MAP
-    operation.stage = STAGE_OF[hand]
+        failure, failed = semconv.STREAM_ERROR, MAP
+    operation.stage = STAGE_OF[failed]
     kind = semconv.failure_type(failure)
     _record_stages(operation, state, {operation.stage: kind})
     _record_stream(operation, state, outcome)
     answer = state.answer()
     operation.end(
         answer=answer,
-        response=StreamSummary(outcome, answer.finish_reasons, answer.usage, state.bytes, state.decoded, state.events),
+        response=StreamSummary(outcome, answer.finish_reasons, answer.usage, state.bytes, state.frames, state.events),
         error=failure,
-        duration=sum(clock.busy),
+        duration=clock.total(),
     )
     if outcome == semconv.EMPTY:
         _warn_empty(operation, state)
 
 
 def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
-    busy = state.clock.busy
+    clock = state.clock
     operation.record_stage(
         semconv.REQUEST_COMPILE,
         operation.began,
-        busy=busy[COMPILE],
-        end_time=operation.began.epoch + int(busy[COMPILE] * 1e9),
+        busy=clock.compile,
+        end_time=operation.began.epoch + int(clock.compile * 1e9),
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
-        operation.record_stage_duration(semconv.HTTP_TRANSPORT, busy[TRANSPORT])
-        state.exchange.end(failed.get(semconv.HTTP_TRANSPORT), busy=busy[TRANSPORT])
+        operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
+        state.exchange.end(failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
     if state.processing_began is None:
         return
-    pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.decoded}
-    for stage, hand, counts in (
-        (semconv.PIPELINE_PROCESS, PIPELINE, pipeline),
-        (semconv.EVENT_MAP, MAP, {semconv.STREAM_EVENTS: state.events}),
+    pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
+    for stage, busy, counts in (
+        (semconv.PIPELINE_PROCESS, clock.pipeline, pipeline),
+        (semconv.EVENT_MAP, clock.map, {semconv.STREAM_EVENTS: state.events}),
     ):
         operation.record_stage(
-            stage, state.processing_began, busy=busy[hand], error=failed.get(stage), attributes=counts
+            stage, state.processing_began, busy=busy, error=failed.get(stage), attributes=counts
         )
 
 
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
     labels = {key: operation.labels[key] for key in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL)}
-    instruments.stream_consumer.record(state.clock.busy[CONSUMER], labels, context=context)
+    instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
     instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)
+    # The last frame counts as unmapped if the stream ended before it brought an event.
+    unmapped = state.unmapped + int(state.offered > 0 and state.events == state.events_before)
     frames = (
-        ("mapped", state.mapped),
-        ("unmapped", state.offered - state.mapped),
-        ("filtered", state.decoded - state.offered),
+        ("mapped", state.offered - unmapped),
+        ("unmapped", unmapped),
+        ("filtered", state.frames - state.offered),
     )
     for result, count in frames:
         if count > 0:
@@ -219,7 +234,7 @@ def _record_stream(operation: Operation, state: StreamState, outcome: str) -> No
         {
             semconv.STREAM_OUTCOME: outcome,
             semconv.STREAM_BYTES: state.bytes,
-            semconv.STREAM_FRAMES: state.decoded,
+            semconv.STREAM_FRAMES: state.frames,
             semconv.STREAM_EVENTS: state.events,
         }
     )
@@ -232,11 +247,11 @@ def _warn_empty(operation: Operation, state: StreamState) -> None:
         labels[semconv.LABEL_PROVIDER],
         labels[semconv.LABEL_MODEL],
         state.bytes,
-        state.decoded,
+        state.frames,
         extra={
             semconv.PROVIDER_ID: labels[semconv.LABEL_PROVIDER],
             semconv.STREAM_OUTCOME: semconv.EMPTY,
             semconv.STREAM_BYTES: state.bytes,
-            semconv.STREAM_FRAMES: state.decoded,
+            semconv.STREAM_FRAMES: state.frames,
         },
     )

@@ -61,7 +61,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
 
 def detach(token: object, error: BaseException | None = None) -> None:
-    """Leave a context that was attached.
+    """Detach a context.
 
     A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless, and
     OpenTelemetry would log an error about it.

@@ -111,9 +111,9 @@ async def test_aclose_of_the_iterator_itself_closes_the_runtimes(instrumented: R
         builder._stream = True
         stream = ai._execute_stream(builder)
         await anext(stream)
-        assert stream.ag_frame is not None
+        assert stream._events.ag_frame is not None
         await stream.aclose()
-        assert stream.ag_frame is None
+        assert stream._events.ag_frame is None
         assert ended(instrumented) == ["abandoned"]
         await ai.close()
 

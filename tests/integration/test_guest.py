@@ -1,0 +1,256 @@
+"""The instrumentation is a guest: it gives no secret away, keeps nothing alive, leaves the caller's context alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from ai_lib_python import AiClient
+from ai_lib_python.pipeline import Pipeline
+from ai_lib_python.protocol import ProtocolLoader
+from ai_lib_python.protocol.manifest import ProtocolManifest
+from ai_lib_python.transport import HttpTransport
+from opentelemetry.context import attach, detach, get_current, set_value
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_current_span
+
+from conftest import client
+from differential import encoded
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from provider import Step, body, completion, delta, events, provider
+from recorder import Recorder
+
+# --- credentials ---
+
+SECRET = "sk/secret+of=the&test"
+QUOTED = quote(SECRET, safe="")
+
+
+def leaks(recorder: Recorder, caplog: pytest.LogCaptureFixture, *secrets: str) -> list[str]:
+    """Return the exported texts in which one of the secrets is."""
+    metrics = recorder.reader.get_metrics_data()
+    texts = [
+        *(span.to_json() for span in recorder.spans()),
+        *(record.to_json() for record in recorder._logs.get_finished_logs()),
+        "" if metrics is None else metrics.to_json(),
+        encoded(recorder).decode(errors="replace"),
+        *(record.getMessage() for record in caplog.records if record.name.startswith(("ai_lib", "opentelemetry"))),
+    ]
+    return [text for text in texts if any(secret in text for secret in secrets)]
+
+
+@pytest.fixture
+def httpx_too(recorder: Recorder) -> Iterator[None]:
+    """The HTTP client, instrumented as well."""
+    HTTPXClientInstrumentor().instrument(**recorder.providers)
+    yield
+    HTTPXClientInstrumentor().uninstrument()
+
+
+async def execute(ai: Any) -> Any:
+    return await ai.chat().user("Hello?").execute()
+
+
+async def stream(ai: Any) -> Any:
+    async for _ in ai.chat().user("Hello?").stream():
+        pass
+
+
+ANSWERS: dict[str, list[Step]] = {
+    "answer": body(completion()),
+    "stream": events(delta("Hel"), {"error": {"message": f"Bad key {SECRET}"}}),
+    "quoted": body({"error": {"message": f"Incorrect API key provided: {SECRET}. Try another."}}, 401),
+    "quoted late": body({"error": {"message": f"{'No. ' * 127}{SECRET}"}}, 401),
+    "quoted in the URL": body({"error": {"message": f"No route for /v1/x?key={QUOTED}&alt=sse"}}, 404),
+    "no JSON": body(SECRET.encode()),
+    "hung up": [],
+}
+
+
+@pytest.mark.usefixtures("httpx_too")
+@pytest.mark.parametrize("script", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("call", [execute, stream])
+@pytest.mark.parametrize("provider_id", ["openai", "anthropic", "gemini"])
+async def test_a_credential_is_exported_nowhere(
+    instrumented: Recorder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    provider_id: str,
+    call: Callable[[Any], Awaitable[Any]],
+    script: list[Step],
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv(f"{provider_id.upper()}_API_KEY", SECRET)
+    async with provider(script) as server:
+        ai = await client(f"{provider_id}/m", base_url=server.base_url)
+        await asyncio.gather(call(ai), return_exceptions=True)
+        await ai.close()
+
+    assert any(form.encode() in server.requests[0] for form in (SECRET, QUOTED))
+    assert leaks(instrumented, caplog, SECRET, QUOTED) == []
+    sent = instrumented.span("ai_lib.http.transport")
+    # The HTTP client's instrumentation would record the URL, in which this manifest puts the credential.
+    assert [child.name for child in instrumented.children(sent)] == ([] if provider_id == "gemini" else ["POST"])
+
+
+@pytest.mark.parametrize("call", [execute, stream])
+async def test_a_credential_that_is_no_header_is_exported_nowhere(
+    instrumented: Recorder, caplog: pytest.LogCaptureFixture, call: Callable[[Any], Awaitable[Any]]
+) -> None:
+    caplog.set_level("DEBUG")
+    async with provider(body(completion())) as server:
+        ai = await client(base_url=server.base_url, api_key="sk-first\nsk-second")
+        with pytest.raises(Exception, match="Illegal header value"):
+            await call(ai)
+        await ai.close()
+
+    assert leaks(instrumented, caplog, "sk-first", "sk-second") == []
+
+
+# --- memory ---
+
+
+class Mark:
+    """Something of the caller's, in the context of its calls."""
+
+
+async def stream_with_stats(ai: Any) -> Any:
+    iterator, stats = await ai.chat().user("Hello?").stream_with_stats()
+    return [event async for event in iterator], stats
+
+
+async def leave(ai: Any) -> Any:
+    async for event in ai.chat().user("Hello?").stream():
+        return event
+    return None
+
+
+async def close(ai: Any) -> Any:
+    iterator = ai.chat().user("Hello?").stream()
+    event = await iterator.__anext__()
+    await iterator.aclose()
+    return event
+
+
+async def load(ai: Any) -> Any:
+    await ProtocolLoader().load_model("openai/gpt-4o")
+
+
+async def never_read(ai: Any) -> Any:
+    ai.chat().user("Hello?").stream()
+    await ai.chat().user("Hello?").stream_with_stats()
+
+
+MANIFEST = ProtocolManifest.model_validate(
+    {"id": "openai", "endpoint": {"base_url": "http://provider.example/v1"}, "streaming": {"decoder": {}}}
+)
+SSE = b"".join(b"data: %s\n\n" % json.dumps(frame).encode() for frame in (delta("Hel"), delta("lo", finish="stop")))
+IN_PROCESS: dict[str, tuple[Callable[[Any], Awaitable[Any]], Callable[[Any], httpx.Response]]] = {
+    "execute": (execute, lambda request: httpx.Response(200, json=completion())),
+    "execute, refused": (execute, lambda request: httpx.Response(500, json={"error": "No."})),
+    "execute, no JSON": (execute, lambda request: httpx.Response(200, content=b"<html>")),
+    "stream": (stream, lambda request: httpx.Response(200, content=SSE)),
+    "stream, refused": (stream, lambda request: httpx.Response(500, json={"error": "No."})),
+    "stream, broken": (stream, lambda request: httpx.Response(200, content=b"data: null\n\n")),
+    "stream_with_stats": (stream_with_stats, lambda request: httpx.Response(200, content=SSE)),
+    "leave": (leave, lambda request: httpx.Response(200, content=SSE)),
+    "close": (close, lambda request: httpx.Response(200, content=SSE)),
+    "load": (load, lambda request: httpx.Response(200)),
+    "never read": (never_read, lambda request: httpx.Response(200, content=SSE)),
+}
+
+
+async def call_in_process(name: str, mark: object = None) -> None:
+    """Make one call with a client of its own, drop everything, and let the loop close what was left alone."""
+    call, answer = IN_PROCESS[name]
+    ai = AiClient(MANIFEST, HttpTransport(MANIFEST), Pipeline.from_manifest(MANIFEST), "openai/gpt-4o")
+    ai._transport._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url=ai._transport._base_url)
+    token = attach(set_value("mark", mark))
+    with contextlib.suppress(Exception):
+        await call(ai)
+    detach(token)
+    del ai
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+async def garbage(name: str) -> Counter[str]:
+    """Return what a call leaves to the garbage collector, by type."""
+
+    def census() -> Counter[str]:
+        return Counter(f"{type(thing).__module__}.{type(thing).__qualname__}" for thing in gc.get_objects())
+
+    await call_in_process(name)
+    gc.collect()
+    gc.disable()
+    try:
+        before = census()
+        for _ in range(20):
+            await call_in_process(name, Mark())
+        return Counter({kind: count // 20 for kind, count in (census() - before).items()})
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def instrumented_only(recorder: Recorder) -> Iterator[Callable[[], None]]:
+    """Instruments the runtime when called. Spans are recorded and go nowhere, so that nothing is kept for the test."""
+    providers = {**recorder.providers, "tracer_provider": TracerProvider()}
+    yield lambda: AiLibInstrumentor().instrument(**providers)
+    AiLibInstrumentor().uninstrument()
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+async def test_a_call_leaves_no_more_to_the_garbage_collector_than_before(
+    instrumented_only: Callable[[], None], name: str
+) -> None:
+    without = await garbage(name)
+    instrumented_only()
+    assert +(await garbage(name) - without) == {}
+
+
+@pytest.mark.parametrize("name", ["execute", "stream", "leave"])
+async def test_a_thousand_calls_leave_nothing_behind(instrumented_only: Callable[[], None], name: str) -> None:
+    instrumented_only()
+    await call_in_process(name)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(1000):
+        await call_in_process(name)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+
+
+# --- context ---
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+async def test_the_callers_context_is_current_after_a_call(instrumented: Recorder, name: str) -> None:
+    context = get_current()
+    await call_in_process(name)
+    assert get_current() is context
+
+
+@pytest.mark.parametrize("with_stats", [False, True])
+async def test_the_consumers_span_is_current_between_events(instrumented: Recorder, with_stats: bool) -> None:
+    async with provider(events(delta("Hel"), delta("lo"), delta(finish="stop"))) as server:
+        ai = await client(base_url=server.base_url)
+        with instrumented.tracer_provider.get_tracer("app").start_as_current_span("consumer") as consumer:
+            context, request = get_current(), ai.chat().user("Hello?")
+            steps = 0
+            async for _ in (await request.stream_with_stats())[0] if with_stats else request.stream():
+                steps += 1
+                assert get_current() is context
+                assert get_current_span() is consumer
+            assert get_current() is context
+        await ai.close()
+    assert steps == 3

@@ -1,0 +1,398 @@
+"""What requests, responses and frames say: exact fields of what is known, and nothing bad of anything else."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ai_lib_python.client import ChatResponse
+from ai_lib_python.client.builder import ChatRequestBuilder
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from opentelemetry_instrumentation_ailib.fields import (
+    Answer,
+    Usage,
+    frame_answer,
+    request_fields,
+    response_answer,
+    usage,
+)
+
+HUGE = 2**63
+
+
+def builder() -> ChatRequestBuilder:
+    """A request of no client: building it sends nothing."""
+    return ChatRequestBuilder(None)  # type: ignore[arg-type]
+
+
+# --- requests ---
+
+
+def test_a_bare_request_has_no_fields() -> None:
+    assert list(request_fields(builder().user("Hello"))) == []
+
+
+def test_a_request_has_the_fields_that_the_builder_set() -> None:
+    request = builder().system("Be brief").user("Hello").temperature(0.0).top_p(1).max_tokens(64).stop(["END", "\n"])
+    assert dict(request_fields(request)) == {
+        "temperature": 0.0,
+        "top_p": 1,
+        "max_tokens": 64,
+        "stop_sequences": ["END", "\n"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("temperature", 0.5, {"temperature": 0.5}),
+        ("top_p", 0.9, {"top_p": 0.9}),
+        ("top_k", 40, {"top_k": 40}),
+        ("max_tokens", 10, {"max_tokens": 10}),
+        ("max_tokens", 10.0, {"max_tokens": 10}),
+        ("max_completion_tokens", 10, {"max_tokens": 10}),
+        ("max_output_tokens", 10, {"max_tokens": 10}),
+        ("frequency_penalty", -1.5, {"frequency_penalty": -1.5}),
+        ("presence_penalty", 2, {"presence_penalty": 2}),
+        ("seed", 7, {"seed": 7}),
+        ("stop", "END", {"stop_sequences": ["END"]}),
+        ("stop", ("A", "B"), {"stop_sequences": ["A", "B"]}),
+        ("stop", ["A", 7, None, "", "B"], {"stop_sequences": ["A", "B"]}),
+        ("stop", ["x"] * 100, {"stop_sequences": ["x"] * 64}),
+        ("stop_sequences", ["END"], {"stop_sequences": ["END"]}),
+        ("n", 2, {"request_choice_count": 2}),
+        ("reasoning_effort", "high", {"reasoning_level": "high"}),
+        ("response_format", {"type": "json_object"}, {"output_type": "json"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x"}}, {"output_type": "json"}),
+        ("response_format", {"type": "text"}, {"output_type": "text"}),
+        # Wrong types and shapes yield nothing.
+        ("temperature", "0.5", {}),
+        ("temperature", True, {}),
+        ("temperature", math.nan, {}),
+        ("temperature", math.inf, {}),
+        pytest.param("temperature", 10**400, {}, id="no-float-is-as-big"),
+        pytest.param("temperature", HUGE, {}, id="no-attribute-is-as-big"),
+        ("top_k", 1.5, {}),
+        ("max_tokens", -1, {}),
+        ("max_tokens", HUGE, {}),
+        ("max_tokens", None, {}),
+        ("stop", [], {}),
+        ("stop", "", {}),
+        ("stop", {"a": 1}, {}),
+        ("reasoning_effort", {"effort": "high"}, {}),
+        ("response_format", "json_object", {}),
+        ("response_format", {"type": "grammar"}, {}),
+        ("response_format", {"type": ["json_object"]}, {}),
+        ("response_format", {}, {}),
+        # The allow-list: extras that the conventions do not name are never copied.
+        ("api_key", "sk-secret", {}),
+        ("user", "someone@example.org", {}),
+        ("metadata", {"temperature": 1}, {}),
+        ("messages", [{"role": "user", "content": "secret"}], {}),
+        ("tools", [{"name": "t"}], {}),
+    ],
+)
+def test_an_extra_parameter_is_a_field_only_if_the_conventions_name_it(
+    name: str, value: Any, expected: dict[str, Any]
+) -> None:
+    assert dict(request_fields(builder().param(name, value))) == expected
+
+
+def test_an_extra_parameter_wins_over_the_builders_own() -> None:
+    request = builder().temperature(0.1).max_tokens(1).param("temperature", 0.9).param("max_completion_tokens", 2)
+    assert dict(request_fields(request)) == {"temperature": 0.9, "max_tokens": 2}
+
+
+def test_an_extra_parameter_of_null_removes_the_builders_own() -> None:
+    assert dict(request_fields(builder().temperature(0.1).param("temperature", None))) == {}
+
+
+@pytest.mark.parametrize("request_like", [None, object(), 7, SimpleNamespace(_extra_params=[1]), builder().param])
+def test_what_is_no_request_has_no_fields(request_like: Any) -> None:
+    assert list(request_fields(request_like)) == []
+
+
+# --- usage ---
+
+OPENAI = {
+    "prompt_tokens": 12,
+    "completion_tokens": 5,
+    "total_tokens": 17,
+    "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 3, "accepted_prediction_tokens": 0},
+}
+DEEPSEEK = {
+    "prompt_tokens": 12,
+    "completion_tokens": 5,
+    "prompt_cache_hit_tokens": 8,
+    "prompt_cache_miss_tokens": 4,
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+ANTHROPIC = {
+    "input_tokens": 10,
+    "output_tokens": 5,
+    "cache_read_input_tokens": 100,
+    "cache_creation_input_tokens": 20,
+    "service_tier": "standard",
+}
+GEMINI = {
+    "promptTokenCount": 12,
+    "candidatesTokenCount": 5,
+    "thoughtsTokenCount": 30,
+    "cachedContentTokenCount": 8,
+    "totalTokenCount": 47,
+}
+RESPONSES = {
+    "input_tokens": 12,
+    "output_tokens": 5,
+    "input_tokens_details": {"cached_tokens": 8},
+    "output_tokens_details": {"reasoning_tokens": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        pytest.param(OPENAI, Usage(12, 5, cache_read=8, reasoning=3), id="openai"),
+        pytest.param(DEEPSEEK, Usage(12, 5, cache_read=8, reasoning=2), id="deepseek"),
+        pytest.param(ANTHROPIC, Usage(130, 5, cache_read=100, cache_write=20), id="anthropic"),
+        pytest.param(GEMINI, Usage(12, 35, cache_read=8, reasoning=30), id="gemini"),
+        pytest.param(RESPONSES, Usage(12, 5, cache_read=8, reasoning=3), id="responses"),
+        pytest.param({"prompt_tokens": 12}, Usage(input=12), id="openai-embedding"),
+        pytest.param({"completion_tokens": 5}, Usage(output=5), id="openai-output-only"),
+        pytest.param({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5), id="anthropic-uncached"),
+        pytest.param({"output_tokens": 5}, Usage(output=5), id="anthropic-delta"),
+        pytest.param({"promptTokenCount": 12}, Usage(input=12), id="gemini-first-frame"),
+        pytest.param({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0), id="zero-is-known"),
+        pytest.param({"prompt_tokens": 12.0, "completion_tokens": 5.0}, Usage(12, 5), id="whole-floats"),
+    ],
+)
+def test_usage_is_read_in_every_providers_shape(report: Any, expected: Usage) -> None:
+    assert usage(report) == expected
+
+
+@pytest.mark.parametrize(
+    "bad", [None, -1, "12", 1.5, math.nan, math.inf, True, HUGE, 10**40, 1e300, [], {}, {"a": [1]}, [[12]]], ids=repr
+)
+def test_a_count_that_is_none_is_not_known(bad: Any) -> None:
+    """A bad count is left out, and takes no good one with it."""
+    details = {"prompt_tokens_details": {"cached_tokens": bad}, "completion_tokens_details": bad}
+    assert usage({"prompt_tokens": bad, "completion_tokens": 5, **details}) == Usage(output=5)
+    assert usage({"prompt_tokens": 12, "completion_tokens": bad, **details}) == Usage(input=12)
+    assert usage({"input_tokens": bad, "output_tokens": 5}) == Usage(output=5)
+    assert usage({"input_tokens": 12, "cache_read_input_tokens": bad}) == Usage(input=12)
+    assert usage({"promptTokenCount": bad, "candidatesTokenCount": 5, "thoughtsTokenCount": bad}) == Usage(output=5)
+
+
+@pytest.mark.parametrize("report", [None, {}, [], [1], "12", 12, True, {"tokens": 12}, {1: 2}, {"usage": OPENAI}])
+def test_what_is_no_usage_report_says_nothing(report: Any) -> None:
+    assert usage(report) == Usage()
+
+
+def test_a_sum_that_no_attribute_can_carry_is_not_known() -> None:
+    report = {"input_tokens": HUGE - 1, "cache_read_input_tokens": 1, "output_tokens": 5}
+    assert usage(report) == Usage(output=5, cache_read=1)
+
+
+def test_a_later_report_overrides_what_it_knows() -> None:
+    earlier = Usage(input=130, output=1, cache_read=100, cache_write=20)
+    assert earlier.merged(Usage(output=5, reasoning=0)) == Usage(130, 5, 100, 20, 0)
+
+
+def test_a_later_report_that_knows_nothing_changes_nothing() -> None:
+    earlier = Usage(input=130, output=1)
+    assert earlier.merged(Usage()) is earlier
+
+
+# --- responses ---
+
+
+def test_a_response_in_openais_shape() -> None:
+    body = {
+        "id": "chatcmpl-1",
+        "model": "gpt-4o-2024-08-06",
+        "choices": [{"finish_reason": "stop"}, {"finish_reason": "length"}],
+        "usage": OPENAI,
+    }
+    response = ChatResponse("Hello", finish_reason="stop", usage=OPENAI, model="gpt-4o-2024-08-06", raw_response=body)
+    assert response_answer(response) == Answer(
+        id="chatcmpl-1",
+        model="gpt-4o-2024-08-06",
+        finish_reasons=("stop", "length"),
+        usage=Usage(12, 5, cache_read=8, reasoning=3),
+    )
+
+
+def test_a_response_in_anthropics_shape() -> None:
+    body = {"id": "msg_1", "model": "claude-x", "stop_reason": "end_turn", "usage": ANTHROPIC}
+    response = ChatResponse("Hello", finish_reason="end_turn", usage=ANTHROPIC, model="claude-x", raw_response=body)
+    assert response_answer(response) == Answer(
+        id="msg_1",
+        model="claude-x",
+        finish_reasons=("end_turn",),
+        usage=Usage(130, 5, cache_read=100, cache_write=20),
+    )
+
+
+def test_a_response_in_geminis_shape_of_which_the_runtime_read_nothing() -> None:
+    body = {"responseId": "r-1", "modelVersion": "gemini-x", "usageMetadata": GEMINI}
+    assert response_answer(ChatResponse(raw_response=body)) == Answer(
+        id="r-1", model="gemini-x", usage=Usage(12, 35, cache_read=8, reasoning=30)
+    )
+
+
+def test_the_usage_that_the_manifest_pointed_at_comes_first() -> None:
+    response = ChatResponse(usage={"prompt_tokens": 1}, raw_response={"usage": {"prompt_tokens": 2}})
+    assert response_answer(response) == Answer(usage=Usage(input=1))
+
+
+@pytest.mark.parametrize("choices", [None, "stop", {"finish_reason": "x"}, [], [None, 7], [{"finish_reason": None}]])
+def test_the_runtimes_finish_reason_stands_in_for_choices_without_one(choices: Any) -> None:
+    response = ChatResponse(finish_reason="stop", raw_response={"choices": choices})
+    assert response_answer(response) == Answer(finish_reasons=("stop",))
+
+
+def test_finish_reasons_are_bounded() -> None:
+    response = ChatResponse(raw_response={"choices": [{"finish_reason": "x" * 300}] * 100})
+    assert response_answer(response).finish_reasons == ("x" * 256,) * 64
+
+
+@pytest.mark.parametrize("response", [None, object(), ChatResponse(), ChatResponse(raw_response=[1]), "text"])  # type: ignore[arg-type]
+def test_an_empty_response_says_nothing(response: Any) -> None:
+    assert response_answer(response) == Answer()
+
+
+# --- frames ---
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        pytest.param(
+            {"id": "chatcmpl-1", "model": "gpt-x", "choices": [], "usage": None},
+            Answer(id="chatcmpl-1", model="gpt-x"),
+            id="openai",
+        ),
+        pytest.param(
+            {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": ANTHROPIC}},
+            Answer(id="msg_1", model="claude-x", usage=Usage(130, 5, cache_read=100, cache_write=20)),
+            id="anthropic",
+        ),
+        pytest.param(
+            {"responseId": "r-1", "modelVersion": "gemini-x", "usageMetadata": {"promptTokenCount": 12}},
+            Answer(id="r-1", model="gemini-x", usage=Usage(input=12)),
+            id="gemini",
+        ),
+        pytest.param({"message": "hello", "id": "x"}, Answer(id="x"), id="message-is-text"),
+        pytest.param({"id": 7, "model": ["m"], "usage": "many"}, Answer(), id="wrong-types"),
+        pytest.param(None, Answer(), id="null"),
+        pytest.param([{"id": "x"}], Answer(), id="list"),
+        pytest.param("[DONE]", Answer(), id="text"),
+    ],
+)
+def test_the_first_frame_names_the_response(frame: Any, expected: Answer) -> None:
+    assert frame_answer(frame) == expected
+
+
+# --- anything at all ---
+
+WORDS = (
+    "usage", "usageMetadata", "message", "id", "model", "responseId", "modelVersion", "choices", "finish_reason",
+    "response_format", "type", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop", "n", "reasoning_effort",
+    "prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details", "cached_tokens",
+    "reasoning_tokens", "prompt_cache_hit_tokens", "input_tokens", "output_tokens", "cache_read_input_tokens",
+    "cache_creation_input_tokens", "input_tokens_details", "output_tokens_details", "promptTokenCount",
+    "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount",
+)  # fmt: skip
+TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20) | st.just("\ud800" * 300)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([HUGE - 1, HUGE, -HUGE - 1, 10**400, 1e300])
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | TEXT, inner, max_size=6),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=8)
+
+
+def check_count(value: Any) -> None:
+    assert value is None or (type(value) is int and 0 <= value < 2**63)
+
+
+def check_text(value: Any) -> None:
+    if value is not None:
+        assert type(value) is str
+        assert 0 < len(value) <= 256
+        value.encode("utf-8")
+
+
+def check_usage(found: Usage) -> None:
+    for name in ("input", "output", "cache_read", "cache_write", "reasoning"):
+        check_count(getattr(found, name))
+
+
+def check_answer(found: Answer) -> None:
+    check_text(found.id)
+    check_text(found.model)
+    assert type(found.finish_reasons) is tuple
+    assert len(found.finish_reasons) <= 64
+    for reason in found.finish_reasons:
+        assert reason
+        check_text(reason)
+    check_usage(found.usage)
+
+
+@given(OBJECTS | JSON)
+def test_any_usage_report_yields_counts_or_nothing(report: Any) -> None:
+    check_usage(usage(report))
+
+
+@given(OBJECTS | JSON)
+def test_any_frame_yields_an_answer(frame: Any) -> None:
+    check_answer(frame_answer(frame))
+
+
+@given(OBJECTS | JSON, JSON, JSON, OBJECTS | JSON)
+def test_any_response_yields_an_answer(body: Any, model: Any, reason: Any, report: Any) -> None:
+    check_answer(response_answer(ChatResponse(finish_reason=reason, usage=report, model=model, raw_response=body)))
+
+
+@given(OBJECTS, JSON, JSON, JSON, JSON)
+@example({"response_format": {"type": ["json_object"]}}, None, None, None, None)
+def test_any_request_yields_fields_that_attributes_can_carry(
+    extra: dict[str, Any], temperature: Any, top_p: Any, max_tokens: Any, stop: Any
+) -> None:
+    request = builder().temperature(temperature).top_p(top_p).max_tokens(max_tokens).stop(stop)
+    for name, value in extra.items():
+        request.param(name, value)
+    for field, value in request_fields(request):
+        if field in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
+            assert type(value) in (int, float)
+            assert math.isfinite(value)
+            assert type(value) is float or -(2**63) <= value < 2**63
+        elif field in ("top_k", "max_tokens", "seed", "request_choice_count"):
+            assert type(value) is int
+            check_count(value)
+        elif field == "stop_sequences":
+            assert 0 < len(value) <= 64
+            for sequence in value:
+                assert sequence
+                check_text(sequence)
+        else:
+            assert field in ("reasoning_level", "output_type")
+            check_text(value)
+
+
+COUNTS = st.none() | st.integers(0, 2**63 - 1)
+USAGES = st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
+
+
+@given(USAGES, USAGES)
+def test_merging_keeps_what_only_the_earlier_report_knew(earlier: Usage, later: Usage) -> None:
+    merged = earlier.merged(later)
+    for name in ("input", "output", "cache_read", "cache_write", "reasoning"):
+        ours, theirs = getattr(earlier, name), getattr(later, name)
+        assert getattr(merged, name) == (ours if theirs is None else theirs)

@@ -1,0 +1,254 @@
+"""Names: who is asked, where, and what went wrong. Exact values, and any string at all."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from ai_lib_python.errors import ErrorClass, PipelineError, ProtocolError, RemoteError, TransportError, ValidationError
+from ai_lib_python.resilience.backpressure import BackpressureError
+from ai_lib_python.resilience.circuit_breaker import CircuitOpenError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentelemetry_instrumentation_ailib import semconv
+
+# Every string that Python can hold; json.loads makes lone surrogates, too.
+ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "name"),
+    [
+        ("anthropic", "anthropic"),
+        ("azure", "azure.ai.openai"),
+        ("azure-openai", "azure.ai.openai"),
+        ("bedrock", "aws.bedrock"),
+        ("cohere", "cohere"),
+        ("deepseek", "deepseek"),
+        ("gemini", "gcp.gemini"),
+        ("google", "gcp.gemini"),
+        ("groq", "groq"),
+        ("mistral", "mistral_ai"),
+        ("moonshot", "moonshot_ai"),
+        ("openai", "openai"),
+        ("vertex", "gcp.vertex_ai"),
+        ("vertex-ai", "gcp.vertex_ai"),
+        ("watsonx", "ibm.watsonx.ai"),
+        ("xai", "x_ai"),
+        ("our-own", "our-own"),
+        ("", ""),
+    ],
+)
+def test_provider_name_is_the_conventions_value_or_the_id(provider_id: str, name: str) -> None:
+    assert semconv.provider_name(provider_id) == name
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openrouter/org/m", "org/m"),
+        ("gpt-4o", "gpt-4o"),
+        ("openai/", "openai/"),
+        ("/gpt-4o", "gpt-4o"),
+        ("", ""),
+    ],
+)
+def test_model_name_is_what_follows_the_first_slash(model: str, name: str) -> None:
+    assert semconv.model_name(model) == name
+
+
+@given(ANY_TEXT)
+def test_the_name_of_a_model_or_provider_is_valid_utf_8(name: str) -> None:
+    # The name of the span is made of it, and an OTLP exporter loses the whole batch over one that it cannot encode.
+    semconv.model_name(name).encode("utf-8")
+    semconv.provider_name(name).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("https://api.openai.example/v1", ("api.openai.example", 443)),
+        ("http://api.openai.example/v1", ("api.openai.example", 80)),
+        ("http://127.0.0.1:8123/v1", ("127.0.0.1", 8123)),
+        ("https://[::1]:8443", ("::1", 8443)),
+        ("https://API.Example:0/", ("api.example", 0)),
+        ("https://user:password@api.example/v1?key=secret", ("api.example", 443)),
+        ("unix://socket", ("socket", None)),
+        ("localhost:8000", (None, None)),
+        ("/v1", (None, None)),
+        ("http://api.example:port", (None, None)),
+        ("http://api.example:99999", (None, None)),
+        ("http://[::1", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_server_is_the_address_and_port_that_the_url_says(
+    base_url: str, expected: tuple[str | None, int | None]
+) -> None:
+    assert semconv.server(base_url) == expected
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "expected"),
+    [
+        ("https://api.example/v1", "/chat/completions", "/v1/chat/completions"),
+        ("https://api.example/v1/", "chat/completions", "/v1/chat/completions"),
+        ("https://api.example", "/chat", "/chat"),
+        ("https://api.example/v1", "", "/v1/"),
+        ("https://api.example/v1?key=secret", "/models/m:generate?key=secret#part", "/v1/models/m:generate"),
+        ("https://api.example/v1", "https://other.example/v2/chat?key=secret", "/v2/chat"),
+        ("https://api.example/v1", "https://other.example?key=secret", "/"),
+        ("http://[::1", "/chat", "/"),
+        ("https://api.example/v1", "http://[::1/chat", "/"),
+    ],
+)
+def test_url_path_is_the_path_that_httpx_asks_for_without_the_query(base_url: str, path: str, expected: str) -> None:
+    assert semconv.url_path(base_url, path) == expected
+
+
+@pytest.mark.parametrize("path", ["/chat", "chat", "", "https://other.example/v2/chat", "models/m:generate"])
+@pytest.mark.parametrize("base_url", ["https://api.example", "https://api.example/v1", "https://api.example/v1/"])
+def test_url_path_agrees_with_httpx(base_url: str, path: str) -> None:
+    request = httpx.Client(base_url=base_url).build_request("POST", path)
+    assert semconv.url_path(base_url, path) == request.url.path
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_no_url_makes_a_name_fail(base_url: str, path: str) -> None:
+    address, port = semconv.server(base_url)
+    assert address is None or address
+    assert port is None or 0 <= port <= 65535
+    assert "?" not in semconv.url_path(base_url, path)
+
+
+def remote(error_class: ErrorClass) -> RemoteError:
+    return RemoteError("no", status_code=400, error_class=error_class)
+
+
+@pytest.mark.parametrize("error_class", list(ErrorClass))
+def test_a_remote_error_has_the_type_of_its_error_class(error_class: ErrorClass) -> None:
+    assert semconv.failure_type(remote(error_class)) == error_class.value
+
+
+def caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+class Custom(Exception):  # noqa: N818
+    """An exception of the application's."""
+
+
+class Late(TimeoutError):  # noqa: N818
+    """A timeout of the application's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (CircuitOpenError(), "circuit_open"),
+        (BackpressureError(), "backpressure"),
+        # The runtime's back-pressure turns a timeout into its own error.
+        (caused(BackpressureError(), asyncio.TimeoutError()), "backpressure"),
+        (httpx.ReadTimeout("slow"), "timeout"),
+        (TransportError("slow", cause=httpx.ConnectTimeout("slow")), "timeout"),
+        (TransportError("slow", cause=httpx.ReadTimeout("slow")), "timeout"),
+        (TransportError("slow", cause=httpx.WriteTimeout("slow")), "timeout"),
+        (TransportError("slow", cause=httpx.PoolTimeout("slow")), "timeout"),
+        (TimeoutError(), "timeout"),
+        (asyncio.TimeoutError(), "timeout"),
+        (concurrent.futures.TimeoutError(), "timeout"),
+        (Late(), "timeout"),
+        (asyncio.CancelledError(), "cancelled"),
+        (concurrent.futures.CancelledError(), "cancelled"),
+        (TransportError("no", cause=httpx.ConnectError("no")), "ai_lib_python.errors.base.TransportError"),
+        (TransportError("no"), "ai_lib_python.errors.base.TransportError"),
+        (ProtocolError("no"), "ai_lib_python.errors.base.ProtocolError"),
+        (PipelineError("no"), "ai_lib_python.errors.base.PipelineError"),
+        (ValidationError("no"), "ai_lib_python.errors.base.ValidationError"),
+        (json.JSONDecodeError("no", "<html>", 0), "json.decoder.JSONDecodeError"),
+        (AttributeError("no"), "AttributeError"),
+        (ConnectionResetError("no"), "ConnectionResetError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(1), "SystemExit"),
+        (Custom("sk-secret"), f"{__name__}.Custom"),
+        ("stream_error", "stream_error"),
+        (GeneratorExit(), None),
+        (None, None),
+    ],
+)
+def test_failure_type_is_a_known_type_or_the_name_of_the_class(error: BaseException | str | None, kind: str) -> None:
+    assert semconv.failure_type(error) == kind
+
+
+@pytest.mark.parametrize("error_class", [None, "quota", 7, SimpleNamespace(value=7)])
+def test_an_error_class_that_is_no_enumeration_member_is_not_believed(error_class: object) -> None:
+    error = Custom()
+    error.error_class = error_class  # type: ignore[attr-defined]
+    assert semconv.failure_type(error) == f"{__name__}.Custom"
+
+
+@pytest.mark.parametrize(
+    ("kind", "current", "stage"),
+    [
+        ("circuit_open", "client", "resilience"),
+        ("backpressure", "http.transport", "resilience"),
+        ("timeout", "http.transport", "http.transport"),
+        ("ValueError", "request.compile", "request.compile"),
+        ("ValueError", "client", "client"),
+    ],
+)
+def test_an_error_counts_where_the_call_stood_unless_resilience_refused_it(kind: str, current: str, stage: str) -> None:
+    assert semconv.error_stage(kind, current) == stage
+
+
+def test_every_stage_names_its_span() -> None:
+    assert semconv.SPAN_NAMES == {
+        "protocol.load": "ai_lib.protocol.load",
+        "request.compile": "ai_lib.request.compile",
+        "http.transport": "ai_lib.http.transport",
+        "pipeline.process": "ai_lib.pipeline.process",
+        "event.map": "ai_lib.event.map",
+    }
+    assert tuple(semconv.SPAN_NAMES) == semconv.STAGES
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("模型 é", "模型 é"),
+        ("a\ud800b", "a?b"),
+        ("\U0001f600", "\U0001f600"),
+        ("x" * 256, "x" * 256),
+        ("x" * 257, "x" * 256),
+        ("é" * 300, "é" * 256),
+        ("", None),
+        (None, None),
+        (7, None),
+        (True, None),
+        (b"bytes", None),
+        (["a"], None),
+        ({"a": "b"}, None),
+    ],
+)
+def test_text_is_what_an_attribute_can_carry_or_nothing(value: object, expected: str | None) -> None:
+    assert semconv.text(value) == expected
+
+
+def test_text_of_an_enumeration_of_strings_is_a_plain_string() -> None:
+    assert type(semconv.text(ErrorClass.TIMEOUT)) is str
+
+
+@given(ANY_TEXT, st.integers(0, 40))
+def test_bounded_is_a_valid_beginning(value: str, length: int) -> None:
+    result = semconv.bounded(value, length)
+    assert len(result) == min(len(value), length)
+    result.encode("utf-8")
+    assert all(ours == theirs or ours == "?" for ours, theirs in zip(result, value, strict=False))

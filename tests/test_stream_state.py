@@ -1,0 +1,207 @@
+"""What a stream notes as it passes: whose time it is, what the events say, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ai_lib_python.errors import ErrorClass, RemoteError, TransportError
+from ai_lib_python.types.events import StreamingEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentelemetry_instrumentation_ailib import stream_state
+from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.stream_state import (
+    COMPILE,
+    CONSUMER,
+    MAP,
+    NOTES,
+    PIPELINE,
+    STAGE_OF,
+    TRANSPORT,
+    StageClock,
+    StreamState,
+)
+
+
+def state(**noted: Any) -> StreamState:
+    """Return the state of a stream of which this much has been noted."""
+    return StreamState(StageClock(0.0), chunk_timing=True, **noted)
+
+
+# --- the clock ---
+
+HANDS = (COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER)
+
+
+def parts(clock: StageClock) -> dict[str, float]:
+    """Return the time of each party."""
+    return {hand: getattr(clock, hand) for hand in HANDS}
+
+
+@given(st.integers(0, 2**40), st.lists(st.tuples(st.integers(0, 2**40), st.sampled_from(HANDS))))
+def test_the_parts_of_the_time_add_up_to_the_whole(started: int, switches: list[tuple[int, str]]) -> None:
+    """Whole seconds, so that no sum is rounded: every second is somebody's, and nobody's twice."""
+    moment, hand = float(started), COMPILE
+    expected = dict.fromkeys(HANDS, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_state, "perf_counter", lambda: moment)
+        clock = StageClock(moment)
+        for seconds, following in switches:
+            moment += seconds
+            expected[hand] += seconds
+            clock.switch(following)
+            hand = following
+    assert parts(clock) == expected
+    assert clock.total() == sum(expected.values()) == moment - started
+    assert clock.hand == hand
+    assert clock.last == moment
+
+
+def test_a_clock_that_was_never_switched_has_given_no_time() -> None:
+    clock = StageClock(7.0)
+    assert parts(clock) == dict.fromkeys(HANDS, 0.0)
+    assert (clock.total(), clock.hand, clock.last) == (0.0, COMPILE, 7.0)
+
+
+def test_the_hand_at_each_party_says_where_an_error_counts() -> None:
+    assert STAGE_OF == {
+        COMPILE: "request.compile",
+        TRANSPORT: "http.transport",
+        PIPELINE: "pipeline.process",
+        MAP: "event.map",
+        CONSUMER: "client",
+    }
+
+
+# --- outcomes ---
+
+BROKEN = TransportError("broken")
+CANCELLED = asyncio.CancelledError()
+CLOSED = GeneratorExit()
+
+
+@pytest.mark.parametrize(
+    ("noted", "error", "exhausted", "outcome"),
+    [
+        pytest.param({"finished": True, "events": 3, "bytes": 9}, None, True, "completed", id="iterated-to-the-end"),
+        pytest.param({"finished": True, "events": 3, "bytes": 9}, None, False, "completed", id="left-after-the-finish"),
+        pytest.param({"finished": True, "events": 3, "bytes": 9}, CLOSED, False, "completed", id="closed-after-finish"),
+        pytest.param({"events": 3, "bytes": 9}, None, False, "abandoned", id="left-before-the-finish"),
+        pytest.param({"events": 3, "bytes": 9}, CLOSED, False, "abandoned", id="closed-before-the-finish"),
+        pytest.param({"events": 3, "bytes": 9}, CANCELLED, False, "cancelled", id="task-cancelled"),
+        pytest.param({"events": 3, "bytes": 9}, BROKEN, False, "error", id="raised"),
+        pytest.param({"erroneous": True, "events": 3, "bytes": 9}, None, True, "error", id="error-event-passed"),
+        pytest.param({"events": 3, "bytes": 9}, None, True, "truncated", id="ended-without-a-finish"),
+        pytest.param({"bytes": 9, "decoded": 2}, None, True, "empty", id="bytes-and-no-event"),
+        # What takes precedence.
+        pytest.param({"finished": True, "events": 3}, CANCELLED, False, "cancelled", id="cancelled-after-the-finish"),
+        pytest.param({"finished": True, "events": 3}, BROKEN, False, "error", id="raised-after-the-finish"),
+        pytest.param({"erroneous": True, "events": 3}, CANCELLED, False, "cancelled", id="cancelled-after-an-error"),
+        pytest.param({"erroneous": True, "finished": True, "events": 3}, None, True, "error", id="finished-with-error"),
+        pytest.param({"erroneous": True, "events": 3}, None, False, "error", id="left-after-an-error-event"),
+        pytest.param({"erroneous": True, "events": 3}, CLOSED, False, "error", id="closed-after-an-error-event"),
+        pytest.param({"finished": True, "bytes": 9}, None, True, "empty", id="done-signal-and-no-event"),
+        pytest.param({"bytes": 9}, None, False, "abandoned", id="left-before-the-first-event"),
+        pytest.param({}, None, True, "truncated", id="no-byte-at-all"),
+        pytest.param({}, None, False, "abandoned", id="left-before-the-first-byte"),
+        pytest.param({"bytes": 9}, asyncio.TimeoutError(), False, "error", id="timed-out"),
+        pytest.param(
+            {},
+            RemoteError("closed", status_code=499, error_class=ErrorClass.CANCELLED),
+            False,
+            "error",
+            id="refused-by-the-provider-as-cancelled",
+        ),
+    ],
+)
+def test_how_a_stream_ends(noted: dict[str, Any], error: BaseException | None, exhausted: bool, outcome: str) -> None:
+    assert state(**noted).outcome(error, exhausted=exhausted) == outcome
+
+
+# --- notes ---
+
+
+def noted(*events: StreamingEvent, **before: Any) -> tuple[bool, bool, Answer]:
+    """Note some events and return whether the stream is finished, whether it is erroneous, and its answer."""
+    stream = state(**before)
+    for event in events:
+        NOTES[event.event_type](stream, event.data)
+    return stream.finished, stream.erroneous, stream.answer()
+
+
+def test_only_four_kinds_of_events_say_something_about_the_stream() -> None:
+    assert sorted(NOTES) == ["FinalCandidate", "Metadata", "StreamEnd", "StreamError"]
+
+
+USAGE = {"prompt_tokens": 12, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (StreamingEvent.metadata(usage=USAGE), (False, False, Answer(usage=Usage(12, 5)))),
+        (StreamingEvent.metadata(finish_reason="stop"), (True, False, Answer(finish_reasons=("stop",)))),
+        (StreamingEvent.metadata(stop_reason="end_turn"), (True, False, Answer(finish_reasons=("end_turn",)))),
+        (StreamingEvent.metadata(finish_reason="a", stop_reason="b"), (True, False, Answer(finish_reasons=("a",)))),
+        (StreamingEvent.metadata(finish_reason=""), (False, False, Answer())),
+        (StreamingEvent.metadata(), (False, False, Answer())),
+        (StreamingEvent.final_candidate(0, "stop"), (True, False, Answer(finish_reasons=("stop",)))),
+        (StreamingEvent.final_candidate(0, "x" * 300), (True, False, Answer(finish_reasons=("x" * 256,)))),
+        (StreamingEvent.stream_end("stop"), (True, False, Answer(finish_reasons=("stop",)))),
+        (StreamingEvent.stream_end(), (True, False, Answer())),
+        (StreamingEvent.stream_error({"message": "overloaded"}), (False, True, Answer())),
+    ],
+)
+def test_what_an_event_says(event: StreamingEvent, expected: tuple[bool, bool, Answer]) -> None:
+    assert noted(event) == expected
+
+
+def test_each_candidate_has_its_finish_reason_in_the_order_of_the_candidates() -> None:
+    _, _, answer = noted(
+        StreamingEvent.final_candidate(2, "length"),
+        StreamingEvent.final_candidate(0, "stop"),
+        StreamingEvent.final_candidate(1, "tool_calls"),
+    )
+    assert answer.finish_reasons == ("stop", "tool_calls", "length")
+
+
+def test_the_same_reason_twice_is_one_reason() -> None:
+    _, _, answer = noted(StreamingEvent.final_candidate(0, "stop"), StreamingEvent.stream_end("stop"))
+    assert answer.finish_reasons == ("stop",)
+
+
+def test_finish_reasons_are_bounded() -> None:
+    _, _, answer = noted(*(StreamingEvent.final_candidate(index, "stop") for index in range(100)))
+    assert answer.finish_reasons == ("stop",) * 64
+
+
+def test_usage_is_put_together_from_the_events() -> None:
+    _, _, answer = noted(
+        StreamingEvent.metadata(usage={"input_tokens": 12, "output_tokens": 1}),
+        StreamingEvent.metadata(usage={"output_tokens": 5}),
+    )
+    assert answer == Answer(usage=Usage(12, 5))
+
+
+def test_usage_is_put_together_from_the_first_frame_and_the_events() -> None:
+    finished, _, answer = noted(
+        StreamingEvent.metadata(usage={"output_tokens": 3}),
+        StreamingEvent.metadata(usage={"output_tokens": 7}, stop_reason="end_turn"),
+        first_frame=Answer(id="msg_1", model="claude-x", usage=Usage(130, 1, cache_read=100, cache_write=20)),
+    )
+    assert finished
+    assert answer == Answer("msg_1", "claude-x", ("end_turn",), Usage(130, 7, cache_read=100, cache_write=20))
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize("kind", ["Metadata", "FinalCandidate", "StreamEnd", "StreamError"])
+@pytest.mark.parametrize("data", [None, object(), SimpleNamespace(usage=7, finish_reason=[1], stop_reason=None)])
+def test_an_event_of_the_users_own_making_disturbs_nobody(kind: str, data: Any) -> None:
+    stream = state()
+    NOTES[kind](stream, data)
+    assert stream.answer() == Answer()
