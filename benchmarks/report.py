@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -14,6 +15,7 @@ from measure import Cost, Quantity
 from variants import API, BARE, FLOOR_OFF, FLOOR_ON, OFF, ON
 
 BROKEN = "BROKEN"
+_FIGURES = ("median", "minimum")
 PACKAGES = (
     "opentelemetry-instrumentation-ailib",
     "ai-lib-python",
@@ -132,18 +134,24 @@ def table(costs: Mapping[str, Cost], allowance: float) -> str:
     return "\n".join(lines[1:])
 
 
+def plain(ratio: Ratio, allowance: float) -> dict[str, Any]:
+    """Return a ratio for JSON, which knows no infinity."""
+    finite = {what: value if math.isfinite(value) else None for what, value in vars(ratio).items() if what in _FIGURES}
+    return {**vars(ratio), **finite, "verdict": ratio.verdict(allowance)}
+
+
 def document(costs: Mapping[str, Cost], allowance: float, **more: Any) -> dict[str, Any]:
     """Return costs and ratios for programs."""
 
-    def plain(quantity: Quantity | None) -> dict[str, float] | None:
+    def figures(quantity: Quantity | None) -> dict[str, float] | None:
         return None if quantity is None else {"median": quantity.median, "minimum": quantity.minimum}
 
     return {
         "machine": machine(),
         **more,
         "microseconds": {
-            name: {what: plain(getattr(cost, what)) for what in ("call", "chunk", "stream")}
+            name: {what: figures(getattr(cost, what)) for what in ("call", "chunk", "stream")}
             for name, cost in costs.items()
         },
-        "ratios": [{**vars(ratio), "verdict": ratio.verdict(allowance)} for ratio in ratios(costs)],
+        "ratios": [plain(ratio, allowance) for ratio in ratios(costs)],
     }

@@ -98,12 +98,12 @@ class Run:
         return thing
 
     async def client(self, model: str = MODEL, **options: Any) -> Any:
-        """Build a client whose state is compared; options are methods of ``AiClientBuilder`` and their argument."""
+        """Build a client whose state is compared; options are the builder's methods and their argument, if any."""
         from ai_lib_python import AiClient
 
         builder = AiClient.builder().model(model).base_url(self.base_url)
         for name, value in options.items():
-            getattr(builder, name)(value)
+            getattr(builder, name)(*([] if value is None else [value]))
         return self.keep(await builder.build())
 
 

@@ -121,7 +121,9 @@ def test_a_stage_that_is_none_is_reported_once_and_ignored(
 
 @noisy
 @pytest.mark.parametrize(
-    "value", [7, True, 1.5, [None], [7, "http.transport"], object()], ids=lambda value: type(value).__name__
+    "value",
+    [7, True, 1.5, [["http.transport"]], [7, "http.transport"], object()],
+    ids=lambda value: type(value).__name__,
 )
 def test_an_argument_of_another_type_is_reported_and_raises_nothing(
     value: Any, caplog: pytest.LogCaptureFixture

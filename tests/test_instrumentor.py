@@ -376,6 +376,24 @@ async def test_suppression_ends_with_its_block(instrumented: Recorder) -> None:
     assert instrumented.names() == CALL
 
 
+async def test_a_suppressed_call_within_a_call_is_no_part_of_it(instrumented: Recorder) -> None:
+    inner = await connected()
+
+    async def ask_another(request: httpx.Request) -> httpx.Response:
+        with suppress_instrumentation():
+            await call_every_way(inner)
+        return answer(request)
+
+    outer = await connected(ask_another)
+    instrumented.clear()
+    await outer.chat().user("Hello?").execute()
+    await inner.close()
+    await outer.close()
+    assert instrumented.names() == CALL
+    assert (instrumented.span("chat gpt-4o").attributes or {})["ai_lib.attempts"] == 1
+    assert instrumented.points("ai_lib.requests") == [(LABELS, 1)]
+
+
 # --- hooks ---
 
 Seen = list[tuple[Span, Any]]
@@ -479,7 +497,7 @@ async def test_hooks_that_raise_are_reported_and_change_nothing(
     way: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites: list[str] = []
-    monkeypatch.setattr(telemetry, "report_fault", lambda site, *, first: sites.append(site))  # noqa: ARG005
+    monkeypatch.setattr(telemetry, "report_fault", lambda site, *, first: sites.append(site))
 
     def hook(_span: Span, _subject: Any) -> None:
         raise ValueError("a fault in a hook")

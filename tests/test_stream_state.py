@@ -34,47 +34,71 @@ def state(**noted: Any) -> StreamState:
 
 # --- the clock ---
 
-HANDS = (COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER)
+PARTIES = (COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER)
 
 
 def parts(clock: StageClock) -> dict[str, float]:
     """Return the time of each party."""
-    return {hand: getattr(clock, hand) for hand in HANDS}
+    return {party: getattr(clock, party) for party in PARTIES}
 
 
-@given(st.integers(0, 2**40), st.lists(st.tuples(st.integers(0, 2**40), st.sampled_from(HANDS))))
-def test_the_parts_of_the_time_add_up_to_the_whole(started: int, switches: list[tuple[int, str]]) -> None:
+STEPS = st.lists(st.tuples(st.integers(0, 2**40), st.sampled_from(PARTIES), st.booleans()))
+
+
+@given(st.integers(0, 2**40), STEPS)
+def test_the_parts_of_the_time_add_up_to_the_whole(started: int, steps: list[tuple[int, str, bool]]) -> None:
     """Whole seconds, so that no sum is rounded: every second is somebody's, and nobody's twice."""
-    moment, hand = float(started), COMPILE
-    expected = dict.fromkeys(HANDS, 0.0)
+    moment = float(started)
+    expected = dict.fromkeys(PARTIES, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_state, "perf_counter", lambda: moment)
         clock = StageClock(moment)
-        for seconds, following in switches:
+        for seconds, party, fails in steps:
             moment += seconds
-            expected[hand] += seconds
-            clock.switch(following)
-            hand = following
+            expected[party] += seconds
+            if fails:
+                clock.fail(party)
+            else:
+                clock.give(party)
     assert parts(clock) == expected
     assert clock.total() == sum(expected.values()) == moment - started
-    assert clock.hand == hand
     assert clock.last == moment
+    assert clock.failed == next((party for _, party, fails in steps if fails), None)
 
 
-def test_a_clock_that_was_never_switched_has_given_no_time() -> None:
+def test_a_clock_starts_with_nothing_given() -> None:
     clock = StageClock(7.0)
-    assert parts(clock) == dict.fromkeys(HANDS, 0.0)
-    assert (clock.total(), clock.hand, clock.last) == (0.0, COMPILE, 7.0)
+    assert parts(clock) == dict.fromkeys(PARTIES, 0.0)
+    assert (clock.total(), clock.last, clock.failed) == (0.0, 7.0, None)
 
 
-def test_the_hand_at_each_party_says_where_an_error_counts() -> None:
+def test_the_innermost_party_that_sees_an_exception_is_where_it_came_from() -> None:
+    clock = StageClock(0.0)
+    for party in (TRANSPORT, PIPELINE, MAP):
+        clock.fail(party)
+    assert clock.failed == TRANSPORT
+
+
+def test_every_party_but_the_caller_is_a_stage() -> None:
     assert STAGE_OF == {
         COMPILE: "request.compile",
         TRANSPORT: "http.transport",
         PIPELINE: "pipeline.process",
         MAP: "event.map",
-        CONSUMER: "client",
     }
+
+
+@pytest.mark.parametrize(
+    ("decoded", "offered", "frames"),
+    [
+        pytest.param(0, 0, 0, id="none"),
+        pytest.param(0, 3, 3, id="straight-to-the-mapper"),
+        pytest.param(5, 3, 5, id="some-filtered"),
+        pytest.param(5, 0, 5, id="all-filtered"),
+    ],
+)
+def test_frames_are_what_the_decoder_made(decoded: int, offered: int, frames: int) -> None:
+    assert state(decoded=decoded, offered=offered).frames == frames
 
 
 # --- outcomes ---

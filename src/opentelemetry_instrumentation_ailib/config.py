@@ -54,8 +54,8 @@ class Config:
 
 
 def _stages(value: str | Iterable[str]) -> frozenset[str]:
-    names = value.split(",") if isinstance(value, str) else list(value)
-    chosen = {name.strip().lower() for name in names} - {""}
+    names = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else (value,)
+    chosen = {name.strip().lower() if isinstance(name, str) else repr(name) for name in names} - {""}
     if chosen == {"all"} or not chosen:
         return frozenset(STAGES)
     if chosen == {"none"}:

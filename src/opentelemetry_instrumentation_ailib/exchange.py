@@ -14,7 +14,10 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import detach, end_stage, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+
+# By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
+_start_stage = guarded(Telemetry.start_stage)
 
 
 class Exchange:
@@ -46,7 +49,7 @@ class Exchange:
         operation.attempts += 1
         operation.stage = semconv.HTTP_TRANSPORT
         operation.secret = transport._credential.secret
-        self._span = operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes)
+        self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes)
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         self.context = _without_http_spans(context) if transport._auth_query_params else context
         self._attributes: dict[str, AttributeValue] = {}
@@ -90,6 +93,7 @@ def _without_http_spans(context: Context) -> Context:
 
 
 begin_exchange = guarded(Exchange)
+end_exchange = guarded(Exchange.end)
 _note = guarded(Exchange.note)
 
 

@@ -5,7 +5,6 @@ Everything takes what comes: wrong types and shapes yield less, never an error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
@@ -13,7 +12,10 @@ from typing import Any, Final
 from opentelemetry_instrumentation_ailib.semconv import text
 
 _MAX_ITEMS: Final = 64
-_MAX_TOKENS: Final = 2**63 - 1
+# What an attribute can carry.
+_MAX_INTEGER: Final = 2**63 - 1
+# More than any model takes, and few enough that no counter of them comes to what a measurement cannot carry.
+_MAX_TOKENS: Final = 2**40
 
 
 def _texts(value: Any) -> list[str] | None:
@@ -25,18 +27,17 @@ def _texts(value: Any) -> list[str] | None:
 
 
 def _number(value: Any) -> int | float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+        return None  # NaN compares with nothing.
+    return value
 
 
 def _integer(value: Any) -> int | None:
     """Return a count that is one: providers also send ``12.0``, ``-1``, ``"12"`` and ``null``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    number = _number(value)
+    if number is None or number < 0 or number != int(number):
         return None
-    if isinstance(value, float):
-        if not value.is_integer():
-            return None
-        value = int(value)
-    return value if 0 <= value <= _MAX_TOKENS else None
+    return min(int(number), _MAX_INTEGER)
 
 
 # --- the request ---
@@ -82,8 +83,9 @@ def request_fields(builder: Any) -> Iterator[tuple[str, Any]]:
             if converted is not None:
                 yield field, converted
     response_format = parameters.get("response_format")
-    if isinstance(response_format, Mapping) and response_format.get("type") in _OUTPUT_TYPES:
-        yield "output_type", _OUTPUT_TYPES[response_format["type"]]
+    wanted = response_format.get("type") if isinstance(response_format, Mapping) else None
+    if isinstance(wanted, str) and wanted in _OUTPUT_TYPES:
+        yield "output_type", _OUTPUT_TYPES[wanted]
 
 
 # --- usage ---
@@ -110,40 +112,50 @@ def usage(report: Any) -> Usage:
     if not isinstance(report, Mapping):
         return Usage()
 
-    def count(*path: str) -> int | None:
-        value: Any = report
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return _integer(value)
-
-    if "promptTokenCount" in report or "candidatesTokenCount" in report:
-        # Gemini reports thoughts apart from the candidates.
-        return Usage(
-            input=count("promptTokenCount"),
-            output=_sum(count("candidatesTokenCount"), count("thoughtsTokenCount")),
-            cache_read=count("cachedContentTokenCount"),
-            reasoning=count("thoughtsTokenCount"),
-        )
     if "prompt_tokens" in report or "completion_tokens" in report:
         return Usage(
-            input=count("prompt_tokens"),
-            output=count("completion_tokens"),
-            cache_read=_first(count("prompt_tokens_details", "cached_tokens"), count("prompt_cache_hit_tokens")),
-            reasoning=count("completion_tokens_details", "reasoning_tokens"),
+            input=_count(report.get("prompt_tokens")),
+            output=_count(report.get("completion_tokens")),
+            cache_read=_first(
+                _detail(report, "prompt_tokens_details", "cached_tokens"), _count(report.get("prompt_cache_hit_tokens"))
+            ),
+            reasoning=_detail(report, "completion_tokens_details", "reasoning_tokens"),
+        )
+    if "promptTokenCount" in report or "candidatesTokenCount" in report:
+        # Gemini reports thoughts apart from the candidates.
+        thoughts = _count(report.get("thoughtsTokenCount"))
+        return Usage(
+            input=_count(report.get("promptTokenCount")),
+            output=_sum(_count(report.get("candidatesTokenCount")), thoughts),
+            cache_read=_count(report.get("cachedContentTokenCount")),
+            reasoning=thoughts,
         )
     # Anthropic reports cached tokens apart from the others; OpenAI's responses, in the same names, include them.
-    cache_read, cache_write = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
+    cache_read = _count(report.get("cache_read_input_tokens"))
+    cache_write = _count(report.get("cache_creation_input_tokens"))
     return Usage(
-        input=_sum(count("input_tokens"), cache_read, cache_write) if "input_tokens" in report else None,
-        output=count("output_tokens"),
-        cache_read=_first(cache_read, count("input_tokens_details", "cached_tokens")),
+        input=_sum(_count(report.get("input_tokens")), cache_read, cache_write),
+        output=_count(report.get("output_tokens")),
+        cache_read=_first(cache_read, _detail(report, "input_tokens_details", "cached_tokens")),
         cache_write=cache_write,
-        reasoning=count("output_tokens_details", "reasoning_tokens"),
+        reasoning=_detail(report, "output_tokens_details", "reasoning_tokens"),
     )
 
 
+def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:
+    details = report.get(group)
+    return _count(details.get(name)) if isinstance(details, Mapping) else None
+
+
+def _count(value: Any) -> int | None:
+    if type(value) is int and 0 <= value <= _MAX_TOKENS:
+        return value
+    count = _integer(value)
+    return count if count is not None and count <= _MAX_TOKENS else None
+
+
 def _sum(first: int | None, *others: int | None) -> int | None:
-    return None if first is None else first + sum(other or 0 for other in others)
+    return None if first is None else _count(first + sum(other or 0 for other in others))
 
 
 def _first(*values: int | None) -> int | None:

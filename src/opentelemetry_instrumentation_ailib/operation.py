@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import Context, create_key, get_current, get_value, set_value
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span
 from opentelemetry.util.genai.invocation import CLIENT_INFERENCE_CONTEXT_KEY, Error
 from opentelemetry.util.types import AttributeValue
@@ -21,9 +22,9 @@ _KEY = create_key("ai_lib.operation")
 
 
 def current_operation() -> Operation | None:
-    """Return the operation whose context is current, so that a stage finds its parent."""
+    """Return the operation whose context is current, so that a stage finds its parent; none where suppressed."""
     operation = get_value(_KEY)
-    return operation if isinstance(operation, Operation) else None
+    return operation if isinstance(operation, Operation) and is_instrumentation_enabled() else None
 
 
 class Moment(NamedTuple):
@@ -57,6 +58,7 @@ class Operation:
     Attributes:
         context: The context in which the stages run and everything is recorded.
         labels: ``provider``, ``model`` and ``operation`` of the metrics: after a fallback, of those that answer.
+        caller: The client whose next call belongs to this operation.
         stage: Where the call stands, which is where an error counts.
         asked: The labels of the model that the caller asked for.
         invocation: What util-genai keeps of this operation.
@@ -97,6 +99,7 @@ class Operation:
             semconv.LABEL_OPERATION: name,
         }
         self.asked = self.labels
+        self.caller: Any = None
         self.stage = semconv.CLIENT
         self.attempts = 0
         self.fallbacks = 0
@@ -198,7 +201,7 @@ class Operation:
         _stop(self, kind, error)
         # The context refers to this operation: let go, so that no garbage collection is needed.
         self.context = self.invocation.context
-        self.request = None
+        self.request = self.caller = self.stream = None
 
 
 _failure_type = guarded(semconv.failure_type)

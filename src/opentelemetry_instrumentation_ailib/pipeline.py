@@ -80,8 +80,11 @@ async def timed_body(body: AsyncIterable[bytes], state: StreamState) -> AsyncGen
             now = perf_counter()
             clock.transport += now - clock.last
             clock.last = now
-            state.bytes += len(chunk)
-            state.last_chunk = chunk
+            try:
+                state.bytes += len(chunk)
+                state.last_chunk = chunk
+            except TypeError:
+                pass  # A pipeline of the user's own may make objects of the bytes.
             yield chunk
             now = perf_counter()
             clock.pipeline += now - clock.last
@@ -145,5 +148,5 @@ def _note_end(state: StreamState, decoder: Any) -> None:
     signal = getattr(decoder, "_done_signal", None)
     if not state.body_exhausted:
         state.finished = True
-    elif isinstance(signal, str) and signal:
+    elif isinstance(signal, str) and signal and isinstance(state.last_chunk, bytes):
         state.finished = state.finished or state.last_chunk.rstrip().endswith(signal.encode())

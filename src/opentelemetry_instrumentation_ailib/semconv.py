@@ -117,12 +117,12 @@ _MAX_TEXT: Final = 256
 
 def provider_name(provider_id: str) -> str:
     """Return ``gen_ai.provider.name`` for a manifest's id: the conventions' value where there is one, else the id."""
-    return _PROVIDER_NAMES.get(provider_id, provider_id)
+    return _PROVIDER_NAMES.get(provider_id) or bounded(provider_id, _MAX_TEXT)
 
 
 def model_name(model: str) -> str:
     """Return what follows the first ``/`` of a model string: ``openai/gpt-4o`` is ``gpt-4o``."""
-    return model.partition("/")[2] or model
+    return bounded(model.partition("/")[2] or model, _MAX_TEXT)
 
 
 @lru_cache(maxsize=256)

@@ -35,14 +35,14 @@ class _Load:
         self.telemetry = telemetry
         self.source: str | None = None
         self._operation = current_operation()
-        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: wanted.partition("/")[0]}
+        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: semconv.text(wanted.partition("/")[0]) or ""}
         if "/" in wanted:
             self._labels[semconv.LABEL_MODEL] = semconv.model_name(wanted)
         if self._operation is not None:
             self._operation.stage = semconv.PROTOCOL_LOAD
             self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
         self._started = perf_counter()
-        context = get_current()
+        context = self._outside = get_current()
         self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {})
         if self._span is not None:
             context = set_span_in_context(self._span, context)
@@ -61,6 +61,7 @@ class _Load:
         self.telemetry.instruments.stage_duration.record(
             seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
         )
+        self.context = self._outside  # Its own context refers to it.
 
 
 _begin_load, _end_load = guarded(_Load), guarded(_Load.end)
@@ -178,14 +179,14 @@ def _end_request(
     operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
 ) -> None:
     ended = now()
-    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
-    if exchange is not None:
-        exchange.note(answer)
-        exchange.end(semconv.failure_type(error), end_time=ended.epoch)
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.stage = semconv.PIPELINE_PROCESS
         operation.parse_began = ended
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
+    if exchange is not None:
+        exchange.note(answer)
+        exchange.end(semconv.failure_type(error), end_time=ended.epoch)
 
 
 def _stream_request(telemetry: Telemetry) -> Wrapper:
@@ -234,9 +235,19 @@ def _process(telemetry: Telemetry) -> Wrapper:
         if timed is None:
             return wrapped(*args, **kwargs)
         pipeline, body = timed
-        return wrapped.__func__(pipeline, body)
+        return _unbound(wrapped).__get__(pipeline, type(pipeline))(body)
 
     return run
+
+def _unbound(wrapped: Any) -> Any:
+    # What is bound to the pipeline, to bind it to the view: another library's wrapper, if one is there, or the method.
+    # Called by the name of its class, the method comes as another kind of callable.
+    for name in ("_self_parent", "__func__", "__wrapped__"):
+        function = getattr(wrapped, name, None)
+        if function is not None:
+            return function
+    raise TypeError(f"{wrapped!r} is bound in a way that is not known")
+
 
 @guarded
 def _timed(pipeline: Any, state: StreamState, args: Arguments, kwargs: Keywords) -> tuple[Any, Any] | None:

@@ -6,6 +6,7 @@ since the last such moment is given to the one that had it, so the parts add up 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -118,10 +119,9 @@ class StreamState:
 
     def outcome(self, error: BaseException | None, *, exhausted: bool) -> str:
         """Classify the end of the stream (signals, section 4)."""
-        kind = semconv.failure_type(error)
-        if kind is not None:
-            return semconv.CANCELLED if kind == semconv.CANCELLED else semconv.ERROR
-        if self.erroneous:
+        if isinstance(error, asyncio.CancelledError):
+            return semconv.CANCELLED
+        if self.erroneous or (error is not None and not isinstance(error, GeneratorExit)):
             return semconv.ERROR
         if exhausted and not self.events and self.bytes:
             return semconv.EMPTY
@@ -148,18 +148,19 @@ def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
 
 
 def _metadata(state: StreamState, data: Any) -> None:
-    if data.usage:
-        state.usage = state.usage.merged(fields.usage(data.usage))
-    _note_reason(state, 0, data.finish_reason or data.stop_reason)
+    report = getattr(data, "usage", None)
+    if report:
+        state.usage = state.usage.merged(fields.usage(report))
+    _note_reason(state, 0, getattr(data, "finish_reason", None) or getattr(data, "stop_reason", None))
 
 
 def _final_candidate(state: StreamState, data: Any) -> None:
-    _note_reason(state, data.candidate_index, data.finish_reason)
+    _note_reason(state, getattr(data, "candidate_index", 0), getattr(data, "finish_reason", None))
 
 
 def _stream_end(state: StreamState, data: Any) -> None:
     state.finished = True
-    _note_reason(state, 0, data.finish_reason)
+    _note_reason(state, 0, getattr(data, "finish_reason", None))
 
 
 def _stream_error(state: StreamState, data: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
+from contextvars import Token
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.exchange import end_exchange
 from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import (
@@ -31,8 +33,20 @@ from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
 _logger = logging.getLogger("ai_lib.stream")
 
 _NOWHERE = Context()
-# For every chunk, so not through functions of ours.
-_attach, _detach = otel_context.attach, otel_context.detach
+
+
+class _Switch:
+    """What a context variable does, through OpenTelemetry's functions: for a runtime context that is no such variable."""
+
+    set = staticmethod(otel_context.attach)
+    reset = staticmethod(otel_context.detach)
+
+
+def _switch() -> Any:
+    # With every chunk the context is entered and left. By way of OpenTelemetry's functions that costs twice as much.
+    token = otel_context.attach(_NOWHERE)
+    otel_context.detach(token)
+    return token.var if isinstance(token, Token) else _Switch
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class EventStream(AsyncGenerator[Any, None]):
         self._operation: Operation | None = None
         self._state: StreamState | None = None
         self._context = _NOWHERE
+        self._switch: Any = _Switch
 
     def __aiter__(self) -> EventStream:
         return self
@@ -87,7 +102,7 @@ class EventStream(AsyncGenerator[Any, None]):
             now = perf_counter()
             clock.consumer += now - clock.last
             clock.last = now
-        token = _attach(self._context)
+        token = self._switch.set(self._context)
         try:
             event = await self._next()
         except BaseException as error:
@@ -95,14 +110,14 @@ class EventStream(AsyncGenerator[Any, None]):
             exhausted = isinstance(error, StopAsyncIteration)
             self._close(None if exhausted else error, exhausted=exhausted)
             raise
-        _detach(token)
+        self._switch.reset(token)
         state.events += 1
         try:
             note = NOTES.get(event.event_type)
+            if note is not None:
+                note(state, event.data)
         except (AttributeError, TypeError):
-            note = None  # An event of the user's own making.
-        if note is not None:
-            note(state, event.data)
+            pass  # An event of the user's own making.
         if state.chunk_timing or state.events == 1:
             _record_chunk(self._operation)  # type: ignore[arg-type]
         now = perf_counter()
@@ -138,7 +153,7 @@ class EventStream(AsyncGenerator[Any, None]):
         operation = self._operation = None if begin is None else begin()
         if operation is not None:
             chunk_timing = operation.telemetry.config.chunk_timing
-            self._context = operation.context
+            self._context, self._switch = operation.context, _switch()
             self._state = operation.stream = StreamState(StageClock(operation.began.seconds), chunk_timing)
         return self._state
 
@@ -149,9 +164,11 @@ class EventStream(AsyncGenerator[Any, None]):
         if operation is not None and state is not None:
             _finish(operation, state, error, exhausted)
             operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
+            state.exchange = None  # It refers to the operation, which refers to this.
 
 
 _record_chunk = guarded(Operation.record_chunk)
+_record_stage = guarded(Operation.record_stage)
 
 
 def _inside_sdk() -> bool:
@@ -191,9 +208,11 @@ def _finish(operation: Operation, state: StreamState, error: BaseException | Non
         _warn_empty(operation, state)
 
 
+@guarded
 def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
     clock = state.clock
-    operation.record_stage(
+    _record_stage(
+        operation,
         semconv.REQUEST_COMPILE,
         operation.began,
         busy=clock.compile,
@@ -202,7 +221,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
     )
     if state.exchange is not None:
         operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
-        state.exchange.end(failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
+        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
     if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
@@ -210,11 +229,12 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
         (semconv.PIPELINE_PROCESS, clock.pipeline, pipeline),
         (semconv.EVENT_MAP, clock.map, {semconv.STREAM_EVENTS: state.events}),
     ):
-        operation.record_stage(
-            stage, state.processing_began, busy=busy, error=failed.get(stage), attributes=counts
+        _record_stage(
+            operation, stage, state.processing_began, busy=busy, error=failed.get(stage), attributes=counts
         )
 
 
+@guarded
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
     labels = {key: operation.labels[key] for key in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL)}

@@ -11,6 +11,7 @@ from contextvars import Token
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+from urllib.parse import quote, quote_plus
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -180,9 +181,15 @@ def safe_message(error: BaseException, secret: str | None = None) -> str | None:
     message = str(error)
     if not message:
         return None
-    if secret:
-        message = message.replace(secret, "***REDACTED***")
+    for form in _forms(secret) if secret else ():
+        message = message.replace(form, "***REDACTED***")
     return semconv.bounded(_masker().mask(message[: 4 * _MAX_MESSAGE]), _MAX_MESSAGE)
+
+
+def _forms(secret: str) -> list[str]:
+    # As it is, in a URL and in a representation of the header; the longest first, since one may contain another.
+    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], ascii(secret)[1:-1]}
+    return sorted(forms, key=len, reverse=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from ai_lib_python.resilience import (
 from ai_lib_python.types.message import Message
 from ai_lib_python.types.tool import ToolDefinition
 
-from differential import Run, both
+from differential import Run, both, operations
 from provider import Step, body, completion, delta, events
 from recorder import Recorder
 
@@ -117,6 +117,7 @@ async def test_results_exceptions_statistics_and_state(
     assert seen.differences() == []
     assert seen.without["context untouched"]
     assert len(seen.without["requests"]) == 1
+    assert len(operations(recorder)) == 1
 
 
 @pytest.mark.parametrize("call", [execute, execute_with_stats, stream, stream_with_stats])
@@ -131,7 +132,7 @@ async def test_a_connection_refused(recorder: Recorder, call: Call) -> None:
 
 FAST = RetryConfig(max_retries=2, min_delay_ms=1, max_delay_ms=2)
 BREAKER = CircuitBreakerConfig(failure_threshold=2, cooldown_seconds=60)
-IMPATIENT = CircuitBreakerConfig(failure_threshold=2, cooldown_seconds=60, timeout_seconds=0.05)
+IMPATIENT = CircuitBreakerConfig(failure_threshold=2, cooldown_seconds=60, timeout_seconds=0.25)
 RESILIENCE: dict[str, tuple[dict[str, Any], list[list[Step]]]] = {
     "fallback": (
         {"with_fallbacks": ["anthropic/c", "selective/org/m"]},
@@ -166,6 +167,8 @@ async def test_resilience(recorder: Recorder, options: dict[str, Any], scripts: 
 
     seen = await both(recorder, scenario, *scripts)
     assert seen.differences() == []
+    assert "result" in seen.without
+    assert len(operations(recorder)) == 5
 
 
 async def test_what_a_stream_is(recorder: Recorder) -> None:

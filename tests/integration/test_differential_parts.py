@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import wrapt
 from ai_lib_python import AiClient
 from ai_lib_python.pipeline.base import Decoder, EventMapper, Pipeline, Transform
 from ai_lib_python.types.events import StreamingEvent
 
 from differential import Run, both, operations
+from opentelemetry_instrumentation_ailib import ROWS
 from provider import body, completion, delta, events
 from recorder import Recorder
 
@@ -144,7 +146,6 @@ PARTS: dict[str, Callable[[Any], None]] = {
     "decoder that raises": part(decoder=Faulty),
     "decoder that is a coroutine": part(decoder=NotAnIterator),
     "transform": part(transforms=lambda: [Impatient()]),
-    "transforms": part(transforms=lambda: [Impatient(), Impatient()]),
     "transform that is no iterator": part(transforms=lambda: [Nothing()]),
     "no decoder": part(decoder=lambda: None),
     "mapper that raises": part(event_mapper=Faithless),
@@ -192,10 +193,18 @@ class Cautious(AiClient):
         yield StreamingEvent.stream_end("careful")
 
 
+class Rewriting(AiClient):
+    """A client that sends another request than it got."""
+
+    async def _execute_chat(self, builder: Any) -> Any:
+        return await super()._execute_chat(self.chat().user("Something else"))
+
+
+@pytest.mark.parametrize("kind", [Cautious, Rewriting])
 @pytest.mark.parametrize("call", ["execute", "execute_with_stats"])
-async def test_a_clients_subclass_works_as_before(recorder: Recorder, call: str) -> None:
+async def test_a_clients_subclass_works_as_before(recorder: Recorder, call: str, kind: type[AiClient]) -> None:
     async def scenario(run: Run) -> Any:
-        ai = run.keep(await Cautious.create("openai/gpt-4o", base_url=run.base_url))
+        ai = run.keep(await kind.create("openai/gpt-4o", base_url=run.base_url))
         return await getattr(ai.chat().user("Hello?"), call)()
 
     seen = await both(recorder, scenario, body(completion()))
@@ -214,3 +223,26 @@ async def test_a_clients_subclass_streams_as_before(recorder: Recorder, with_sta
     seen = await both(recorder, scenario, TEXT)
     assert seen.differences() == []
     assert len(operations(recorder)) == 1
+
+
+async def test_the_wrappers_of_others_still_run(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another library patched the same methods before us, by the same means."""
+    called: list[str] = []
+
+    def note(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        called.append(wrapped.__qualname__)
+        return wrapped(*args, **kwargs)
+
+    for row in ROWS:
+        owner, name, original = row.resolve()
+        monkeypatch.setattr(owner, name, wrapt.FunctionWrapper(original, note))
+
+    async def scenario(run: Run) -> Any:
+        called.clear()
+        ai = await run.client()
+        await ai.chat().user("Hello?").execute_with_stats()
+        return [[event async for event in (await ai.chat().stream_with_stats())[0]], list(called)]
+
+    seen = await both(recorder, scenario, body(completion()), TEXT)
+    assert seen.differences() == []
+    assert "'Pipeline.process'" in seen.without["result"][2]

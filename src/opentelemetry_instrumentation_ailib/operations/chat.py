@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
-
-from wrapt import ObjectProxy
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
-from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.patching import Row
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
 
 _MODULE = "ai_lib_python.client.core"
 
 
-class _TrackedBuilder(ObjectProxy):  # type: ignore[misc]
-    """A builder on its way from ``stream_with_stats()`` to the stream, and the statistics that go with it.
+def _statistics() -> Any:
+    """Return the statistics of a stream that ``stream_with_stats()`` made, or ``None``.
 
-    The runtime makes the statistics of a stream before it asks for the stream, in another function and perhaps another
-    task; the builder is all that reaches both. It stays the caller's own object, seen through a proxy.
+    The runtime makes them before it asks for the stream, perhaps in another task, and hands them to nobody but the
+    generator that asks: in whose frame they are found. Whatever else could tie the two together, a caller could notice.
     """
-
-    def __init__(self, builder: Any) -> None:
-        super().__init__(builder)
-        self._self_stats: Any = None
+    frame = sys._getframe(1)
+    for _ in range(12):
+        if frame.f_code.co_name == "wrapped_stream" and frame.f_globals.get("__name__") == _MODULE:
+            return frame.f_locals.get("stats")
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None
 
 
 def _begin(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
     builder = kwargs.get("builder", args[0] if args else None)
     outer = current_operation()
-    if outer is not None and outer.request is builder:
-        return None  # execute_with_stats() has opened it.
-    stats = getattr(builder, "_self_stats", None) if isinstance(builder, _TrackedBuilder) else None
+    if outer is not None and outer.caller is client:
+        # execute_with_stats() has opened it. A call that comes later, from within, is one of its own.
+        outer.caller = None
+        return None
     operation = Operation(
         telemetry,
         name=semconv.CHAT,
-        provider_id=str(client._manifest.id),
+        provider_id=semconv.text(client._manifest.id) or "",
         model=semconv.model_name(str(client._model_id)),
         base_url=str(client._transport._base_url),
         request=builder,
     )
-    _describe_request(operation, client, builder, stats)
+    _describe_request(operation, client, builder)
+    return operation
+
+
+def _begin_with_stats(
+    telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Operation | None:
+    operation = _begin(telemetry, client, args, kwargs)
+    if operation is not None:
+        operation.caller = client
     return operation
 
 
 @guarded
-def _describe_request(operation: Operation, client: Any, builder: Any, stats: Any) -> None:
+def _describe_request(operation: Operation, client: Any, builder: Any) -> None:
     operation.set_fields(**dict(fields.request_fields(builder)))
-    if stats is not None:
-        operation.attributes[semconv.REQUEST_ID] = stats.client_request_id
     executor = client._executor
     if executor is not None and executor.circuit_state in ("closed", "open", "half_open"):
         operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
@@ -61,6 +72,9 @@ def _begin_stream(
     operation = _begin(telemetry, client, args, kwargs)
     if operation is not None:
         operation.set_fields(request_stream=True)
+        stats = _statistics()
+        if stats is not None:
+            operation.attributes[semconv.REQUEST_ID] = stats.client_request_id
     return operation
 
 
@@ -74,20 +88,8 @@ def _finish_with_stats(operation: Operation, result: Any) -> None:
     _finish(operation, response)
 
 
-def _track_stats(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if len(args) != 1 or kwargs:
-            return await wrapped(*args, **kwargs)
-        builder = _TrackedBuilder(args[0])
-        events, builder._self_stats = result = await wrapped(builder)
-        return result
-
-    return run
-
-
 ROWS = (
     Row(_MODULE, "AiClient._execute_chat", base.call(_begin, _finish)),
-    Row(_MODULE, "AiClient._execute_chat_with_stats", base.call(_begin, _finish_with_stats)),
+    Row(_MODULE, "AiClient._execute_chat_with_stats", base.call(_begin_with_stats, _finish_with_stats)),
     Row(_MODULE, "AiClient._execute_stream", base.stream(_begin_stream)),
-    Row(_MODULE, "AiClient._execute_stream_with_stats", _track_stats),
 )

@@ -1,18 +1,114 @@
-"""Generated bodies, streams and consumers: what an application observes is the same without and with us."""
+"""Consumers of streams, generated streams and bodies: what an application observes is the same without and with us."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from differential import Run, assert_books_balance, compare
+from differential import Run, assert_books_balance, both, compare, operations
+from provider import delta, events
 from recorder import Recorder
+
+Consumer = Callable[[Run, Any], Awaitable[Any]]
+
+
+async def leave(run: Run, events: Any) -> None:
+    async for _ in events:
+        break
+
+
+async def leave_and_close(run: Run, events: Any) -> None:
+    await events.__anext__()
+    await events.aclose()
+    await events.aclose()
+
+
+async def close_unread(run: Run, events: Any) -> None:
+    await events.aclose()
+
+
+async def fail_between_events(run: Run, events: Any) -> None:
+    async for event in events:
+        raise LookupError(event.event_type)
+
+
+async def throw(run: Run, events: Any) -> None:
+    await events.__anext__()
+    await events.athrow(LookupError("thrown"))
+
+
+async def read_on_after_the_end(run: Run, events: Any) -> list[Any]:
+    first = [event async for event in events]
+    return [first, [event async for event in events]]
+
+
+async def read_twice_at_once(run: Run, events: Any) -> Any:
+    return await asyncio.gather(events.__anext__(), events.__anext__(), return_exceptions=True)
+
+
+async def be_cancelled(run: Run, events: Any) -> None:
+    reading = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in events:
+            reading.set()
+
+    task = asyncio.ensure_future(read())
+    await reading.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def use_the_runtimes_cancellable_stream(run: Run, events: Any) -> list[Any]:
+    from ai_lib_python.client.cancel import CancellableStream, CancelToken
+
+    token, seen = CancelToken(), []
+    cancellable = CancellableStream(events, token)
+    async for event in cancellable:
+        seen.append(event)
+        token.cancel()
+    await cancellable.close()
+    return [seen, cancellable.started, cancellable.finished]
+
+
+CONSUMERS = (
+    leave,
+    leave_and_close,
+    close_unread,
+    fail_between_events,
+    throw,
+    read_on_after_the_end,
+    read_twice_at_once,
+    be_cancelled,
+    use_the_runtimes_cancellable_stream,
+)
+
+
+@pytest.mark.parametrize("consume", CONSUMERS)
+@pytest.mark.parametrize("with_stats", [False, True])
+async def test_consumers_of_streams(recorder: Recorder, consume: Consumer, with_stats: bool) -> None:
+    async def scenario(run: Run) -> Any:
+        request = run.keep((await run.client()).chat().user("Hello?"))
+        iterator = run.keep(await request.stream_with_stats())[0] if with_stats else request.stream()
+        return await consume(run, iterator)
+
+    pause = [30.0] if consume is be_cancelled else []
+    seen = await both(
+        recorder, scenario, [*events(delta("Hel"), done=False, end=False), *pause, *events(delta("lo"))[1:]]
+    )
+    assert seen.differences() == []
+    assert len(operations(recorder)) == (consume is not close_unread)
+
+
+# --- generated ---
 
 NAMES = [
     *("id", "model", "modelVersion", "responseId", "type", "error", "message", "usage", "usageMetadata", "index"),
@@ -45,6 +141,7 @@ EVENT = st.one_of(
     st.binary(max_size=8),
 )
 PROVIDERS = st.sampled_from(["openai", "anthropic", "gemini", "selective", "mapless"])
+OUTCOMES = ("completed", "abandoned", "cancelled", "error", "truncated", "empty")
 BROKEN = httpx.ReadError("broken")
 
 
@@ -85,7 +182,7 @@ class Chunks(httpx.AsyncByteStream):
 
 
 def quick(test: Any) -> Any:
-    return settings(max_examples=40, deadline=None)(test)
+    return settings(max_examples=40, deadline=None, database=None)(test)
 
 
 @quick
@@ -128,11 +225,4 @@ def test_generated_streams(
 
     recorder = Recorder()
     compare(recorder, respond, consume, f"{model}/m")
-    assert assert_books_balance(recorder)["ai_lib.stream.outcome"] in (
-        "completed",
-        "abandoned",
-        "cancelled",
-        "error",
-        "truncated",
-        "empty",
-    )
+    assert assert_books_balance(recorder)["ai_lib.stream.outcome"] in OUTCOMES
