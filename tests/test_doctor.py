@@ -67,12 +67,13 @@ GIVES_UP = "so opentelemetry-instrument instruments nothing"
 class Report(dict[str, list[str]]):
     """The lines of each section, blanks collapsed."""
 
-    def __init__(self, output: str, code: int) -> None:
+    def __init__(self, code: int, output: str, progress: str) -> None:
         *sections, self.summary = output.rstrip("\n").split("\n\n")
         for title, *lines in map(str.splitlines, sections):
             self[title] = [" ".join(line.split()) for line in lines]
         self.code = code
-        self.text = output
+        self.text = output + progress
+        self.progress = progress.splitlines()
 
     @property
     def attention(self) -> list[str]:
@@ -110,7 +111,7 @@ def diagnose(
         for name, value in variables.items():
             monkeypatch.setenv(f"OTEL_{name}", value)
         code = __main__.main([])
-        return Report(capsys.readouterr().out, code)
+        return Report(code, *capsys.readouterr())
 
     return run
 
@@ -137,7 +138,7 @@ def port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-def spawn(*command: str, **variables: str) -> tuple[Report, str]:
+def spawn(*command: str, **variables: str) -> Report:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
         [*command, "-m", "opentelemetry_instrumentation_ailib"],
@@ -148,14 +149,14 @@ def spawn(*command: str, **variables: str) -> tuple[Report, str]:
         timeout=60,
         check=False,
     )
-    return Report(done.stdout, done.returncode), done.stderr
+    return Report(done.returncode, done.stdout, done.stderr)
 
 
 # --- the real thing ---
 
 
 def test_a_process_with_nothing_configured_is_fine_and_is_told_where_telemetry_goes() -> None:
-    report, progress = spawn(sys.executable)
+    report = spawn(sys.executable)
     assert report.code == 0
     assert list(report) == ["Versions", "Patch rows", "Configuration", "OTLP endpoints"]
     assert f"ok ai-lib-python {metadata.version('ai-lib-python')} (supported: <2,>=1.0)" in report["Versions"]
@@ -163,13 +164,13 @@ def test_a_process_with_nothing_configured_is_fine_and_is_told_where_telemetry_g
     assert report["Configuration"] == UNCONFIGURED
     assert report["OTLP endpoints"] == NO_ADDRESS
     assert report.summary == "Nothing needs attention."
-    assert progress == "... importing ai-lib-python\n"
+    assert report.progress == ["... importing ai-lib-python"]
 
 
 def test_under_opentelemetry_instrument_providers_are_set_and_every_row_is_patched() -> None:
     signals = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
     agent = Path(sys.executable).with_name("opentelemetry-instrument")
-    report, _ = spawn(str(agent), sys.executable, **signals, OTEL_SERVICE_NAME="café")
+    report = spawn(str(agent), sys.executable, **signals, OTEL_SERVICE_NAME="café")
     assert report.code == 0
     assert report["Patch rows"] == [f"ok {target} is patched" for target in TARGETS]
     assert report["Configuration"] == [
@@ -353,6 +354,19 @@ def test_variables_are_shown_without_their_secrets(diagnose: Any, attempts: list
     assert "user" not in report.text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "noted"),
+    [
+        ("SERVICE_NAME", "shop", False),
+        ("RESOURCE_ATTRIBUTES", "service.name=shop", False),
+        ("RESOURCE_ATTRIBUTES", "host.name=a", True),
+    ],
+)
+def test_a_service_without_a_name_is_noted(diagnose: Any, name: str, value: str, noted: bool) -> None:
+    note = "note OTEL_SERVICE_NAME is not set: the telemetry names its service unknown_service"
+    assert (note in diagnose(**{name: value})["Configuration"]) is noted
+
+
 BAD_STAGE = (
     "OTEL_INSTRUMENTATION_AILIB_STAGES: there is no stage 'map'; use all, none or a comma-separated list of "
     "protocol.load, request.compile, http.transport, pipeline.process, event.map: correct the variable"
@@ -373,7 +387,7 @@ UNINSTALLED_HTTP = (
 @pytest.mark.parametrize(
     ("variables", "attention"),
     [
-        ({"SDK_DISABLED": "True"}, "OTEL_SDK_DISABLED=true, so nothing is recorded: unset it"),
+        ({"SDK_DISABLED": " True "}, "OTEL_SDK_DISABLED=true, so nothing is recorded: unset it"),
         ({"SDK_DISABLED": "false"}, None),
         ({"PYTHON_DISABLED_INSTRUMENTATIONS": "httpx, ailib"}, f"{DISABLED}: take ailib out of it"),
         ({"PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, f"{DISABLED}: take * out of it"),
@@ -381,7 +395,7 @@ UNINSTALLED_HTTP = (
         ({"INSTRUMENTATION_AILIB_STAGES": "map,event.map"}, BAD_STAGE),
         ({"INSTRUMENTATION_AILIB_STAGES": "none"}, None),
         ({"INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "some"}, BAD_MODE),
-        ({"TRACES_EXPORTER": "otlp"}, None),
+        ({"TRACES_EXPORTER": " otlp , console ", "EXPORTER_OTLP_PROTOCOL": " grpc "}, None),
         ({"TRACES_EXPORTER": "otlp_proto_http"}, UNINSTALLED_HTTP),
         ({"TRACES_EXPORTER": "otlp", "EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, UNINSTALLED_HTTP),
         (
@@ -417,7 +431,7 @@ UNINSTALLED_HTTP = (
                 "pip install opentelemetry-sdk, or set OTEL_LOGS_EXPORTER to one of none"
             ),
         ),
-        ({"LOGS_EXPORTER": "none"}, None),
+        ({"LOGS_EXPORTER": " None "}, None),
         ({"LOGS_EXPORTER": "console", "CONFIG_FILE": "otel.yaml"}, None),
         (
             {"EXPORTER_OTLP_ENDPOINT": "collector:4318", "EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
@@ -464,6 +478,11 @@ def test_an_endpoint_that_listens_is_fine_and_one_that_does_not_needs_attention(
         f"ok 127.0.0.1:{open_} answers (traces, logs; OTEL_EXPORTER_OTLP_ENDPOINT)",
         f"attention 127.0.0.1:{port} refuses connections (metrics; OTEL_EXPORTER_OTLP_METRICS_ENDPOINT): {START}",
     ]
+    assert report.progress == [
+        "... importing ai-lib-python",
+        f"... connecting to 127.0.0.1:{open_}, up to 2 s",
+        f"... connecting to 127.0.0.1:{port}, up to 2 s",
+    ]
     assert (report.code, report.summary) == (1, "Lines that need attention: 1.")
 
 
@@ -493,7 +512,7 @@ def test_an_endpoint_that_listens_is_fine_and_one_that_does_not_needs_attention(
             [("c", 80), ("c", 443)],
         ),
         (
-            {"EXPORTER_OTLP_TRACES_ENDPOINT": "[::1]:4317"},
+            {"EXPORTER_OTLP_TRACES_ENDPOINT": " [::1]:4317 ", "TRACES_EXPORTER": " otlp "},
             ["ok [::1]:4317 answers (traces; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)"],
             [("::1", 4317)],
         ),

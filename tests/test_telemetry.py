@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.config import Config
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded, safe_message
+from opentelemetry_instrumentation_ailib.masking import safe_message
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
 from opentelemetry_instrumentation_ailib.version import __version__
 from recorder import Recorder
 
@@ -191,7 +192,7 @@ import sys
 import ai_lib_python
 {first}
 before = set(sys.modules)
-from opentelemetry_instrumentation_ailib.telemetry import safe_message
+from opentelemetry_instrumentation_ailib.masking import safe_message
 assert safe_message(ValueError("{API_KEY}")) == "sk-***REDACTED***"
 print(sorted(name for name in set(sys.modules) - before if "ai_lib_python" in name or "_masker" in name))
 """

@@ -22,7 +22,7 @@ from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.operations import chat
 from opentelemetry_instrumentation_ailib.package import _instruments
 from opentelemetry_instrumentation_ailib.patching import Patcher
-from opentelemetry_instrumentation_ailib.streaming import StreamSummary
+from opentelemetry_instrumentation_ailib.stream_end import StreamSummary
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 from opentelemetry_instrumentation_ailib.version import __version__
 

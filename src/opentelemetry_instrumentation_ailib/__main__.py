@@ -109,14 +109,13 @@ def rows() -> Iterator[Line]:
 def _row(row: Row, *, instrumented: bool) -> Line:
     target = f"{row.module}:{row.target}"
     try:
-        owner, name, attribute = row.resolve()
+        _, _, attribute = row.resolve()
     except Exception as error:
         problem = f"{target} is missing, what it does stays out of the telemetry ({type(error).__name__}: {error})"
         return Line(ATTENTION, f"{problem}; install a release in the supported range, or report it if this one is")
     if not instrumented:
         return Line(OK, f"{target} is there")
-    patches = AiLibInstrumentor._patcher._patches
-    ours = [patch.wrapper for patch in patches if patch.owner is owner and patch.name == name]
+    ours = [patch.wrapper for patch in AiLibInstrumentor._patcher._patches]
     while attribute is not None:  # Another library may have put its wrapper around ours.
         if any(attribute is wrapper for wrapper in ours):
             return Line(OK, f"{target} is patched")

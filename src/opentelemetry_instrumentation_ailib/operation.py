@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, create_key, get_current, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -13,7 +13,8 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
-from opentelemetry_instrumentation_ailib.telemetry import Hook, Telemetry, end_stage, guarded, safe_message
+from opentelemetry_instrumentation_ailib.masking import safe_message
+from opentelemetry_instrumentation_ailib.telemetry import Hook, Moment, Telemetry, end_stage, guarded, now
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.stream_state import StreamState
@@ -25,23 +26,6 @@ def current_operation() -> Operation | None:
     """Return the operation whose context is current, so that a stage finds its parent; none where suppressed."""
     operation = get_value(_KEY)
     return operation if isinstance(operation, Operation) and is_instrumentation_enabled() else None
-
-
-class Moment(NamedTuple):
-    """A point in time, on the clock that measures and on the one that dates.
-
-    Attributes:
-        seconds: ``perf_counter`` seconds.
-        epoch: Nanoseconds since the epoch.
-    """
-
-    seconds: float
-    epoch: int
-
-
-def now() -> Moment:
-    """Return the present moment."""
-    return Moment(time.perf_counter(), time.time_ns())
 
 
 class Operation:

@@ -49,7 +49,7 @@ class _Patch:
     owner: Any
     name: str
     original: Any
-    wrapper: FunctionWrapper[..., Any] | None = None
+    wrapper: Any = None
     active: bool = True
 
     def is_active(self) -> bool:
@@ -88,7 +88,7 @@ class Patcher:
             else:
                 # wrapt cannot take a hook back, so there is one per module for good, and it does what is asked now.
                 self._hooked.add(module)
-                register_post_import_hook(lambda _, name=module: self._patch(name), module)
+                register_post_import_hook(self._hook(module), module)
 
     def undo(self) -> None:
         """Put the originals back, last patched first."""
@@ -96,6 +96,9 @@ class Patcher:
         self._bundle = None
         while self._patches:
             self._patches.pop().undo()
+
+    def _hook(self, module: str) -> Callable[[Any], None]:
+        return lambda _: self._patch(module)
 
     def _patch_if_imported(self, module: str) -> None:
         if module in sys.modules:

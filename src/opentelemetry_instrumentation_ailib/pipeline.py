@@ -17,7 +17,7 @@ from opentelemetry_instrumentation_ailib.stream_state import MAP, PIPELINE, TRAN
 from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 
-class PipelineView(ObjectProxy):  # type: ignore[misc]
+class PipelineView(ObjectProxy):  # type: ignore[type-arg]
     """A pipeline with its decoder and its last transform shown through others that time their frames.
 
     Args:
@@ -63,7 +63,7 @@ class _Operator:
         return getattr(self._operator, name)
 
 
-# The layers are asynchronous generators, as the runtime's own are: they cost half of what a class with a coroutine does.
+# The layers are asynchronous generators, as the runtime's own are: half as dear as a class with a coroutine.
 
 
 async def timed_body(body: AsyncIterable[bytes], state: StreamState) -> AsyncGenerator[bytes, None]:
@@ -106,9 +106,7 @@ async def _counted(frames: AsyncIterable[Any], state: StreamState, decoder: Any)
     _note_end(state, decoder)
 
 
-async def _timed(
-    frames: AsyncIterable[Any], state: StreamState, decoder: Any = None
-) -> AsyncGenerator[Any, None]:
+async def _timed(frames: AsyncIterable[Any], state: StreamState, decoder: Any = None) -> AsyncGenerator[Any, None]:
     # The frames on their way to the mapper; straight from the decoder, if one is given. Time spent in here is the
     # pipeline's, but for what it waits for the body.
     clock = state.clock

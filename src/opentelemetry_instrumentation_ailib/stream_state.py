@@ -1,7 +1,7 @@
 """What is noted about a stream as it passes, and the split of its time.
 
-The wall time of a stream belongs to exactly one party at any moment. Where control passes from one to the next, the time
-since the last such moment is given to the one that had it, so the parts add up to the whole by construction.
+The wall time of a stream belongs to exactly one party at any moment. Where control passes from one to the next, the
+time since the last such moment is given to the one that had it, so the parts add up to the whole by construction.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
-from opentelemetry_instrumentation_ailib.telemetry import guarded
+from opentelemetry_instrumentation_ailib.telemetry import Moment, guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
-    from opentelemetry_instrumentation_ailib.operation import Moment
 
 # The parties among which the time of a stream is split, as the attributes of StageClock.
 COMPILE: Final = "compile"
@@ -96,7 +95,7 @@ class StreamState:
     clock: StageClock
     chunk_timing: bool
     bytes: int = 0
-    last_chunk: bytes = b""
+    last_chunk: Any = b""
     body_exhausted: bool = False
     decoded: int = 0
     offered: int = 0

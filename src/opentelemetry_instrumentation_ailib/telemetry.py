@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib.util
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextvars import Token
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
-from urllib.parse import quote, quote_plus
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -36,9 +35,10 @@ Hook = Callable[[Span, Any], None]
 
 
 def report_fault(site: str, *, first: bool) -> None:
-    """Log a fault of ours with its traceback, the first at each site. The tests replace this by one that lets it through."""
+    """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
     if first:
-        _logger.warning("Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)", site, exc_info=True)
+        message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)"
+        _logger.warning(message, site, exc_info=sys.exc_info())
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
@@ -72,12 +72,27 @@ def detach(token: object, error: BaseException | None = None) -> None:
         error: The exception that is passing, if any.
     """
     if isinstance(error, GeneratorExit) and isinstance(token, Token):
-        try:
+        with contextlib.suppress(ValueError, RuntimeError):
             token.var.reset(token)
-        except (ValueError, RuntimeError):
-            pass
         return
     otel_context.detach(cast("Token[Context]", token))
+
+
+class Moment(NamedTuple):
+    """A point in time, on the clock that measures and on the one that dates.
+
+    Attributes:
+        seconds: ``perf_counter`` seconds.
+        epoch: Nanoseconds since the epoch.
+    """
+
+    seconds: float
+    epoch: int
+
+
+def now() -> Moment:
+    """Return the present moment."""
+    return Moment(time.perf_counter(), time.time_ns())
 
 
 @dataclass(frozen=True)
@@ -166,50 +181,3 @@ def end_stage(
         span.set_status(StatusCode.ERROR)
         span.set_attribute(semconv.ERROR_TYPE, error)
     span.end(end_time)
-
-
-_MAX_MESSAGE = 512
-
-
-def safe_message(error: BaseException, secret: str | None = None) -> str | None:
-    """Return an exception's message for a span's status: masked by the runtime's masker, bounded, or ``None``.
-
-    Args:
-        error: The exception.
-        secret: The credential of the request, taken out wherever the message quotes it.
-    """
-    message = str(error)
-    if not message:
-        return None
-    for form in _forms(secret) if secret else ():
-        message = message.replace(form, "***REDACTED***")
-    return semconv.bounded(_masker().mask(message[: 4 * _MAX_MESSAGE]), _MAX_MESSAGE)
-
-
-def _forms(secret: str) -> list[str]:
-    # As it is, in a URL and in a representation of the header; the longest first, since one may contain another.
-    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], ascii(secret)[1:-1]}
-    return sorted(forms, key=len, reverse=True)
-
-
-@functools.lru_cache(maxsize=1)
-def _masker() -> Any:
-    """Load the runtime's masker at the first failure, from its file alone.
-
-    Importing it would import the runtime's telemetry package, which most applications do not, and hold up the call that
-    fails first by twenty times as long.
-    """
-    loaded = sys.modules.get("ai_lib_python.telemetry.logger")
-    if loaded is None:
-        runtime = Path(str(sys.modules["ai_lib_python"].__file__)).parent
-        spec = importlib.util.spec_from_file_location(f"{SCOPE}._masker", runtime / "telemetry" / "logger.py")
-        if spec is None or spec.loader is None:
-            raise ImportError("the runtime has no telemetry/logger.py")
-        loaded = importlib.util.module_from_spec(spec)
-        # Dataclasses look their module up while they are made.
-        sys.modules[spec.name] = loaded
-        try:
-            spec.loader.exec_module(loaded)
-        finally:
-            del sys.modules[spec.name]
-    return loaded.SensitiveDataMasker()

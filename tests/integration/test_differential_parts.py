@@ -87,9 +87,13 @@ class Peculiar(EventMapper):
                 yield event
 
 
-class Shouting(Pipeline):
-    """A pipeline that calls the runtime's by way of ``super()``."""
+class Moody:
+    @property
+    def event_type(self) -> str:
+        raise LookupError
 
+
+class Shouting(Pipeline):
     async def process(self, byte_stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         self.processed = 0
         async for event in super().process(byte_stream):
@@ -98,8 +102,6 @@ class Shouting(Pipeline):
 
 
 class OldSchool(Pipeline):
-    """A pipeline that calls the runtime's by the name of its class."""
-
     async def process(self, byte_stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for event in Pipeline.process(self, byte_stream):
             yield event
@@ -147,11 +149,10 @@ PARTS: dict[str, Callable[[Any], None]] = {
     "decoder that is a coroutine": part(decoder=NotAnIterator),
     "transform": part(transforms=lambda: [Impatient()]),
     "transform that is no iterator": part(transforms=lambda: [Nothing()]),
-    "no decoder": part(decoder=lambda: None),
     "mapper that raises": part(event_mapper=Faithless),
-    "events without a type": part(event_mapper=lambda: Peculiar(None, "text", 7, {"event_type": []})),
+    "events of other types": part(event_mapper=lambda: Peculiar(None, "text", 7, *map(_typed, ("Novelty", [], None)))),
+    "events that fail": part(event_mapper=lambda: Peculiar(Moody())),
     "events without data": part(event_mapper=lambda: Peculiar(*map(_typed, ("Metadata", "StreamEnd", "StreamError")))),
-    "events of unknown types": part(event_mapper=lambda: Peculiar(_typed("Novelty"), _typed([]), _typed(None))),
     "pipeline": pipeline(Shouting),
     "pipeline by name": pipeline(OldSchool),
     "pipeline of objects": pipeline(Objects, Unwrapping),

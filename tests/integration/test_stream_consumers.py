@@ -299,13 +299,13 @@ async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(instrume
         stream = ai._execute_stream(builder)
         await anext(stream)
         finishing: list[str] = []
-        finish = streaming._finish
+        finish = streaming.end_stream
 
-        def spy(*args: Any) -> None:
+        def spy(*args: Any, **kwargs: Any) -> None:
             finishing.append(threading.current_thread().name)
-            finish(*args)
+            finish(*args, **kwargs)
 
-        streaming._finish = spy  # type: ignore[assignment]
+        streaming.end_stream = spy  # type: ignore[assignment]
         try:
             holder = [stream]
             del stream
@@ -315,7 +315,7 @@ async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(instrume
                 if thread.name == "ai-lib-stream-end":
                     thread.join()
         finally:
-            streaming._finish = finish
+            streaming.end_stream = finish
         await settle()
         await ai.close()
 
@@ -378,7 +378,8 @@ async def test_the_split_names_the_culprit_and_adds_up(instrumented: Recorder, c
     assert parts[culprit] > 0.4
     assert sum(parts.values()) == pytest.approx(duration, rel=1e-9)
     span = instrumented.span(OPERATION)
-    assert duration == pytest.approx(((span.end_time or 0) - (span.start_time or 0)) / 1e9, rel=0.01)
+    # The span ends when everything else has been exported here, which a busy machine can take its time over.
+    assert duration <= ((span.end_time or 0) - (span.start_time or 0)) / 1e9 < duration * 1.1
     busy = {
         str((child.attributes or {})["ai_lib.stage"]): (child.attributes or {})["ai_lib.busy_time"]
         for child in instrumented.children(span)

@@ -27,9 +27,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
     begin, finish = guarded(begin), guarded(finish)
 
     def build(telemetry: Telemetry) -> Wrapper:
-        async def run(
-            wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> Any:
+        async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             operation = begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
             if operation is None:
                 return await wrapped(*args, **kwargs)

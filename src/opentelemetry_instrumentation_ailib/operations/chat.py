@@ -66,9 +66,7 @@ def _describe_request(operation: Operation, client: Any, builder: Any) -> None:
         operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
 
 
-def _begin_stream(
-    telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Operation | None:
+def _begin_stream(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
     operation = _begin(telemetry, client, args, kwargs)
     if operation is not None:
         operation.set_fields(request_stream=True)

@@ -1,0 +1,108 @@
+"""The first stage, protocol.load: the only one that also happens outside of any call, when a client is created."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from opentelemetry.context import attach, create_key, get_current, get_value, set_value
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.operation import current_operation
+from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+Target = Callable[..., Any]
+
+_LOAD = create_key("ai_lib.protocol.load")
+
+
+class _Load:
+    """One manifest load. It happens inside an operation (a fallback) or outside of any (client creation)."""
+
+    def __init__(self, telemetry: Telemetry, wanted: str) -> None:
+        self.telemetry = telemetry
+        self.source: str | None = None
+        self._operation = current_operation()
+        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: semconv.text(wanted.partition("/")[0]) or ""}
+        if "/" in wanted:
+            self._labels[semconv.LABEL_MODEL] = semconv.model_name(wanted)
+        if self._operation is not None:
+            self._operation.stage = semconv.PROTOCOL_LOAD
+            self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
+        self._started = perf_counter()
+        context = self._outside = get_current()
+        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {})
+        if self._span is not None:
+            context = set_span_in_context(self._span, context)
+        self.context = set_value(_LOAD, self, context)
+
+    def end(self, manifest: Any, error: BaseException | None) -> None:
+        attributes: dict[str, AttributeValue] = {}
+        if self.source is not None or manifest is not None:
+            # A manifest that neither a file nor the network brought was in the loader's cache.
+            attributes[semconv.PROTOCOL_SOURCE] = self.source or "cache"
+        if manifest is not None:
+            attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
+            self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
+        seconds = perf_counter() - self._started
+        end_stage(self._span, error=semconv.failure_type(error), attributes=attributes)
+        self.telemetry.instruments.stage_duration.record(
+            seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
+        )
+        self.context = self._outside  # Its own context refers to it.
+
+
+_begin_load, _end_load = guarded(_Load), guarded(_Load.end)
+
+
+def _load(telemetry: Telemetry) -> Wrapper:
+    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        wanted = next(iter((*args, *kwargs.values())), None)
+        # load_model() calls load_provider(): one load.
+        nested = get_value(_LOAD) is not None
+        skip = nested or not isinstance(wanted, str) or not is_instrumentation_enabled()
+        load = None if skip else _begin_load(telemetry, str(wanted))
+        if load is None:
+            return await wrapped(*args, **kwargs)
+        token = attach(load.context)
+        try:
+            manifest = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            detach(token, error)
+            _end_load(load, None, error)
+            raise
+        detach(token)
+        _end_load(load, manifest, None)
+        return manifest
+
+    return run
+
+
+def _loaded_from(source: str) -> Callable[[Telemetry], Wrapper]:
+    def build(telemetry: Telemetry) -> Wrapper:
+        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            load = get_value(_LOAD)
+            if isinstance(load, _Load):
+                load.source = source
+            return wrapped(*args, **kwargs)
+
+        return run
+
+    return build
+
+
+_MODULE = "ai_lib_python.protocol.loader"
+
+ROWS = (
+    Row(_MODULE, "ProtocolLoader.load_model", _load),
+    Row(_MODULE, "ProtocolLoader.load_provider", _load),
+    Row(_MODULE, "ProtocolLoader._load_file", _loaded_from("local")),
+    Row(_MODULE, "ProtocolLoader._load_from_github", _loaded_from("remote")),
+)

@@ -1,0 +1,143 @@
+"""How a stream ends: its stages and counts, recorded once, and what the response hook gets."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.exchange import end_exchange
+from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.operation import Operation
+from opentelemetry_instrumentation_ailib.stream_state import COMPILE, CONSUMER, MAP, STAGE_OF, StreamState
+from opentelemetry_instrumentation_ailib.telemetry import guarded
+
+_logger = logging.getLogger("ai_lib.stream")
+_record_stage = guarded(Operation.record_stage)
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """What the response hook gets for a stream, which has no response object.
+
+    Attributes:
+        outcome: ``completed``, ``abandoned``, ``cancelled``, ``error``, ``truncated`` or ``empty``.
+        finish_reasons: One per choice that reported one.
+        usage: Token counts, as far as the provider reported them.
+        bytes: Bytes of the body received.
+        frames: Frames decoded.
+        events: Events handed to the caller.
+    """
+
+    outcome: str
+    finish_reasons: tuple[str, ...]
+    usage: Usage
+    bytes: int
+    frames: int
+    events: int
+
+
+@guarded
+def end_stream(operation: Operation, state: StreamState, error: BaseException | None, *, exhausted: bool) -> None:
+    """Record a stream's end and end its operation.
+
+    Args:
+        operation: The operation.
+        state: What was noted as the stream passed.
+        error: The exception that ended it, if one did.
+        exhausted: Whether it was read to its end.
+    """
+    clock = state.clock
+    # Where nobody lower down saw an exception, the mapper raised it, or what compiles the request.
+    failed = clock.failed or (MAP if state.sending else COMPILE)
+    if error is not None:
+        clock.give(failed)
+    else:
+        clock.give(MAP if exhausted else CONSUMER)
+    outcome = state.outcome(error, exhausted=exhausted)
+    failure: BaseException | str | None = error
+    if outcome == semconv.ERROR and error is None:
+        failure, failed = semconv.STREAM_ERROR, MAP
+    operation.stage = STAGE_OF[failed]
+    kind = semconv.failure_type(failure)
+    _record_stages(operation, state, {operation.stage: kind})
+    _record_stream(operation, state, outcome)
+    answer = state.answer()
+    operation.end(
+        answer=answer,
+        response=StreamSummary(outcome, answer.finish_reasons, answer.usage, state.bytes, state.frames, state.events),
+        error=failure,
+        duration=clock.total(),
+    )
+    if outcome == semconv.EMPTY:
+        _warn_empty(operation, state)
+
+
+@guarded
+def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
+    clock = state.clock
+    _record_stage(
+        operation,
+        semconv.REQUEST_COMPILE,
+        operation.began,
+        busy=clock.compile,
+        end_time=operation.began.epoch + int(clock.compile * 1e9),
+        error=failed.get(semconv.REQUEST_COMPILE),
+    )
+    if state.exchange is not None:
+        operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
+        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
+    if state.processing_began is None:
+        return
+    pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
+    mapped: dict[str, AttributeValue] = {semconv.STREAM_EVENTS: state.events}
+    for stage, busy, counts in (
+        (semconv.PIPELINE_PROCESS, clock.pipeline, pipeline),
+        (semconv.EVENT_MAP, clock.map, mapped),
+    ):
+        _record_stage(operation, stage, state.processing_began, busy=busy, error=failed.get(stage), attributes=counts)
+
+
+@guarded
+def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
+    instruments, context = operation.telemetry.instruments, operation.context
+    labels = {key: operation.labels[key] for key in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL)}
+    instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
+    instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)
+    # The last frame counts as unmapped if the stream ended before it brought an event.
+    unmapped = state.unmapped + int(state.offered > 0 and state.events == state.events_before)
+    frames = (
+        ("mapped", state.offered - unmapped),
+        ("unmapped", unmapped),
+        ("filtered", state.frames - state.offered),
+    )
+    for result, count in frames:
+        if count > 0:
+            instruments.stream_frames.add(count, {**labels, semconv.LABEL_RESULT: result}, context=context)
+    operation.attributes.update(
+        {
+            semconv.STREAM_OUTCOME: outcome,
+            semconv.STREAM_BYTES: state.bytes,
+            semconv.STREAM_FRAMES: state.frames,
+            semconv.STREAM_EVENTS: state.events,
+        }
+    )
+
+
+def _warn_empty(operation: Operation, state: StreamState) -> None:
+    labels = operation.labels
+    _logger.warning(
+        "The stream of %s/%s brought %d bytes in %d frames and not one event: its manifest maps none of its frames",
+        labels[semconv.LABEL_PROVIDER],
+        labels[semconv.LABEL_MODEL],
+        state.bytes,
+        state.frames,
+        extra={
+            semconv.PROVIDER_ID: labels[semconv.LABEL_PROVIDER],
+            semconv.STREAM_OUTCOME: semconv.EMPTY,
+            semconv.STREAM_BYTES: state.bytes,
+            semconv.STREAM_FRAMES: state.frames,
+        },
+    )
