@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorder import Recorder
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, telemetry
+from recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = ROOT / "tests" / "protocol"
 sys.path.insert(0, str(ROOT / "examples"))
 
-from mock_provider import mock_provider as run_mock_provider  # noqa: E402
+from mock_provider import mock_provider as run_mock_provider
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def faults_surface(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.node.get_closest_marker("swallowed") is None:
 
         def surface(site: str, *, first: bool) -> None:
-            raise  # noqa: PLE0704
+            raise
 
         monkeypatch.setattr(telemetry, "report_fault", surface)
 
@@ -47,7 +47,9 @@ def quiet(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> I
     """Fail a test in which OpenTelemetry or asyncio complains (marker ``noisy("asyncio")`` allows that one)."""
     yield
     marker = request.node.get_closest_marker("noisy")
-    listened_to = {"opentelemetry", "opentelemetry_instrumentation_ailib", "asyncio"} - set(marker.args if marker else ())
+    listened_to = {"opentelemetry", "opentelemetry_instrumentation_ailib", "asyncio"} - set(
+        marker.args if marker else ()
+    )
     complaints = [
         record.getMessage()
         for phase in ("setup", "call")

@@ -35,9 +35,7 @@ def events(*frames: Any, done: bool = True, delay: float = 0.0, end: bool = True
         delay: Seconds before each frame.
         end: Whether the body is ended properly; a connection that breaks otherwise.
     """
-    steps: list[Step] = [
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    ]
+    steps: list[Step] = [b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"]
     for frame in frames:
         if delay:
             steps.append(delay)
@@ -85,7 +83,11 @@ class Provider:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next(
-                    (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")),
+                    (
+                        int(line.split(b":")[1])
+                        for line in head.split(b"\r\n")
+                        if line.lower().startswith(b"content-length")
+                    ),
                     0,
                 )
                 self.requests.append(head + await reader.readexactly(length))

@@ -192,3 +192,13 @@ def test_one_choice_does_not_depend_on_the_other(monkeypatch: pytest.MonkeyPatch
     assert Config.read(chunk_timing=False) == Config(frozenset(), chunk_timing=False)
     monkeypatch.setenv(CHUNK_TIMING, "false")
     assert Config.read(stages="all") == Config(ALL, chunk_timing=False)
+
+
+@pytest.mark.parametrize("empty", [[], (), set()], ids=lambda value: type(value).__name__)
+def test_an_empty_collection_of_stages_is_none_of_them(empty: Any) -> None:
+    assert Config.read(stages=empty).stages == frozenset()
+
+
+@pytest.mark.parametrize(("value", "expected"), [("false", False), ("true", True)])
+def test_chunk_timing_as_a_word_means_what_it_says(value: str, expected: bool) -> None:
+    assert Config.read(chunk_timing=value).chunk_timing is expected

@@ -323,7 +323,7 @@ def test_a_row_counts_as_patched_only_while_our_wrapper_is_in_place(
 def test_variables_are_shown_without_their_secrets(diagnose: Any, attempts: list[Any]) -> None:
     report = diagnose(
         EXPORTER_OTLP_ENDPOINT="https://user:s3cret@collector:4317/otlp?token=s3cret#s3cret",
-        EXPORTER_OTLP_TRACES_ENDPOINT="user:s3cret@collector:4317",
+        EXPORTER_OTLP_TRACES_ENDPOINT="user:s3cret@collector:4317\n",
         EXPORTER_OTLP_LOGS_ENDPOINT="http://user:s3cret/1@collector:4317",
         EXPORTER_OTLP_HEADERS="api-key=s3cret",
         EXPORTER_OTLP_METRICS_HEADERS="api-key=s3cret",

@@ -59,6 +59,8 @@ def test_a_request_has_the_fields_that_the_builder_set() -> None:
         ("frequency_penalty", -1.5, {"frequency_penalty": -1.5}),
         ("presence_penalty", 2, {"presence_penalty": 2}),
         ("seed", 7, {"seed": 7}),
+        ("seed", -7, {"seed": -7}),
+        ("top_k", -1, {"top_k": -1}),
         ("stop", "END", {"stop_sequences": ["END"]}),
         ("stop", ("A", "B"), {"stop_sequences": ["A", "B"]}),
         ("stop", ["A", 7, None, "", "B"], {"stop_sequences": ["A", "B"]}),
@@ -373,7 +375,10 @@ def test_any_request_yields_fields_that_attributes_can_carry(
             assert type(value) in (int, float)
             assert math.isfinite(value)
             assert type(value) is float or -(2**63) <= value < 2**63
-        elif field in ("top_k", "max_tokens", "seed", "request_choice_count"):
+        elif field in ("top_k", "seed"):
+            assert type(value) is int
+            check_count(abs(value))
+        elif field in ("max_tokens", "request_choice_count"):
             assert type(value) is int
             check_count(value)
         elif field == "stop_sequences":

@@ -144,11 +144,11 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
-class Custom(Exception):  # noqa: N818
+class Custom(Exception):
     """An exception of the application's."""
 
 
-class Late(TimeoutError):  # noqa: N818
+class Late(TimeoutError):
     """A timeout of the application's."""
 
 
@@ -255,3 +255,10 @@ def test_bounded_is_a_valid_beginning(value: str, length: int) -> None:
     assert len(result) == min(len(value), length)
     result.encode("utf-8")
     assert all(ours == theirs or ours == "?" for ours, theirs in zip(result, value, strict=False))
+
+
+@pytest.mark.parametrize("cause", [TimeoutError(), asyncio.CancelledError()])
+def test_the_cause_of_an_applications_own_error_is_not_its_type(cause: BaseException) -> None:
+    error = ValueError("no answer")
+    error.__cause__ = cause
+    assert semconv.failure_type(error) == "ValueError"

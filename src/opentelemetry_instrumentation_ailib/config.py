@@ -34,7 +34,7 @@ class Config:
     chunk_timing: bool = True
 
     @classmethod
-    def read(cls, stages: str | Iterable[str] | None = None, chunk_timing: bool | None = None) -> Config:
+    def read(cls, stages: str | Iterable[str] | None = None, chunk_timing: bool | str | None = None) -> Config:
         """Combine arguments with the environment.
 
         Args:
@@ -49,14 +49,14 @@ class Config:
         if stages is None:
             stages = os.environ.get(STAGES_VARIABLE, "all")
         if chunk_timing is None:
-            chunk_timing = _boolean(CHUNK_TIMING_VARIABLE, default=True)
-        return cls(stages=_stages(stages), chunk_timing=chunk_timing)
+            chunk_timing = os.environ.get(CHUNK_TIMING_VARIABLE, "")
+        return cls(stages=_stages(stages), chunk_timing=_boolean(CHUNK_TIMING_VARIABLE, chunk_timing, default=True))
 
 
 def _stages(value: str | Iterable[str]) -> frozenset[str]:
     names = value.split(",") if isinstance(value, str) else value if isinstance(value, Iterable) else (value,)
     chosen = {name.strip().lower() if isinstance(name, str) else repr(name) for name in names} - {""}
-    if chosen == {"all"} or not chosen:
+    if chosen == {"all"} or (isinstance(value, str) and not chosen):
         return frozenset(STAGES)
     if chosen == {"none"}:
         return frozenset()
@@ -70,8 +70,8 @@ def _stages(value: str | Iterable[str]) -> frozenset[str]:
     return frozenset(chosen & set(STAGES))
 
 
-def _boolean(variable: str, *, default: bool) -> bool:
-    value = os.environ.get(variable, "").strip().lower()
+def _boolean(variable: str, given: bool | str, *, default: bool) -> bool:
+    value = str(given).strip().lower()
     if not value:
         return default
     if value not in _BOOLEANS:

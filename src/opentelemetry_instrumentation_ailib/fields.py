@@ -34,10 +34,13 @@ def _number(value: Any) -> int | float | None:
 
 def _integer(value: Any) -> int | None:
     """Return a count that is one: providers also send ``12.0``, ``-1``, ``"12"`` and ``null``."""
+    whole = _whole(value)
+    return whole if whole is not None and whole >= 0 else None
+
+
+def _whole(value: Any) -> int | None:
     number = _number(value)
-    if number is None or number < 0 or number != int(number):
-        return None
-    return min(int(number), _MAX_INTEGER)
+    return min(int(number), _MAX_INTEGER) if number is not None and number == int(number) else None
 
 
 # --- the request ---
@@ -46,13 +49,13 @@ def _integer(value: Any) -> int | None:
 _PARAMETERS: Final = {
     "temperature": ("temperature", _number),
     "top_p": ("top_p", _number),
-    "top_k": ("top_k", _integer),
+    "top_k": ("top_k", _whole),
     "max_tokens": ("max_tokens", _integer),
     "max_completion_tokens": ("max_tokens", _integer),
     "max_output_tokens": ("max_tokens", _integer),
     "frequency_penalty": ("frequency_penalty", _number),
     "presence_penalty": ("presence_penalty", _number),
-    "seed": ("seed", _integer),
+    "seed": ("seed", _whole),
     "stop": ("stop_sequences", _texts),
     "stop_sequences": ("stop_sequences", _texts),
     "n": ("request_choice_count", _integer),

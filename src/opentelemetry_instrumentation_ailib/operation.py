@@ -93,7 +93,7 @@ class Operation:
         self.secret: str | None = None
         self._ended = False
         telemetry.instruments.requests_in_flight.add(1, self.asked, context=self.context)
-        _call_hook(telemetry.request_hook, self.span, request)
+        _call_request_hook(telemetry.request_hook, self.span, request)
 
     @property
     def span(self) -> Span:
@@ -181,7 +181,7 @@ class Operation:
         _measure(self, answer.usage, kind, time.perf_counter() - self.began.seconds if duration is None else duration)
         _describe(self, answer)
         if response is not None:
-            _call_hook(self.telemetry.response_hook, self.span, response)
+            _call_response_hook(self.telemetry.response_hook, self.span, response)
         _stop(self, kind, error)
         # The context refers to this operation: let go, so that no garbage collection is needed.
         self.context = self.invocation.context
@@ -246,6 +246,12 @@ def _stop(operation: Operation, kind: str | None, error: BaseException | str | N
 
 
 @guarded
-def _call_hook(hook: Hook | None, span: Span, subject: Any) -> None:
+def _call_request_hook(hook: Hook | None, span: Span, request: Any) -> None:
     if hook is not None and span.is_recording():
-        hook(span, subject)
+        hook(span, request)
+
+
+@guarded
+def _call_response_hook(hook: Hook | None, span: Span, response: Any) -> None:
+    if hook is not None and span.is_recording():
+        hook(span, response)

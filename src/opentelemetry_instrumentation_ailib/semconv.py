@@ -46,7 +46,7 @@ REQUESTS: Final = "ai_lib.requests"
 REQUEST_DURATION: Final = "ai_lib.request.duration"
 TOKENS: Final = "ai_lib.tokens"
 ERRORS: Final = "ai_lib.errors"
-TOKEN_DETAILS: Final = "ai_lib.token.details"  # noqa: S105 - a metric
+TOKEN_DETAILS: Final = "ai_lib.token.details"
 STAGE_DURATION: Final = "ai_lib.stage.duration"
 REQUESTS_IN_FLIGHT: Final = "ai_lib.requests.in_flight"
 STREAM_CONSUMER: Final = "ai_lib.stream.consumer"
@@ -163,7 +163,8 @@ def failure_type(error: BaseException | str | None) -> str | None:
     if isinstance(error_class, str):
         return error_class
     # The runtime wraps httpx's timeouts in a TransportError like any other fault.
-    for candidate in (error, error.__cause__):
+    cause = error.__cause__ if type(error).__name__ == "TransportError" else None
+    for candidate in (error, cause):
         for base in type(candidate).__mro__:
             if base.__name__ in _ERROR_TYPES:
                 return _ERROR_TYPES[base.__name__]

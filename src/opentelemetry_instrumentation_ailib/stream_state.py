@@ -57,7 +57,7 @@ class StageClock:
     def give(self, party: str) -> None:
         """Give the time since the last moment to a party."""
         now = perf_counter()
-        setattr(self, party, getattr(self, party) + now - self.last)
+        setattr(self, party, getattr(self, party) + (now - self.last))
         self.last = now
 
     def fail(self, party: str) -> None:

@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import client, close_transports
 from opentelemetry.trace import SpanKind, StatusCode
+
+from conftest import client, close_transports
 from provider import body, completion, provider
 from recorder import Recorder
 
@@ -130,7 +131,10 @@ async def test_a_call_is_measured_once_in_every_instrument(instrumented: Recorde
     assert instrumented.points("ai_lib.requests") == [(LABELS, 1)]
     assert instrumented.points("ai_lib.request.duration") == [(LABELS, 1)]
     assert instrumented.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
-    assert instrumented.points("ai_lib.tokens") == [({**LABELS, "type": "input"}, 12), ({**LABELS, "type": "output"}, 5)]
+    assert instrumented.points("ai_lib.tokens") == [
+        ({**LABELS, "type": "input"}, 12),
+        ({**LABELS, "type": "output"}, 5),
+    ]
     details = {"provider": "openai", "model": "gpt-4o"}
     assert instrumented.points("ai_lib.token.details") == [
         ({**details, "type": "cache_read"}, 8),
@@ -401,7 +405,9 @@ async def test_after_a_fallback_metrics_name_the_model_that_answered(instrumente
     answered = {"provider": "openai", "model": "gpt-4o-mini", "operation": "chat"}
     assert instrumented.points("ai_lib.requests") == [(answered, 1)]
     assert instrumented.points("ai_lib.errors") == []
-    assert instrumented.points("ai_lib.requests.in_flight") == [({**answered, "provider": "throttled", "model": "gpt-4o"}, 0)]
+    assert instrumented.points("ai_lib.requests.in_flight") == [
+        ({**answered, "provider": "throttled", "model": "gpt-4o"}, 0)
+    ]
 
 
 async def test_a_breaker_shows_its_state_and_its_rejections_never_left_the_client(

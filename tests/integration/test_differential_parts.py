@@ -189,9 +189,10 @@ class Cautious(AiClient):
 
     async def _execute_stream(self, builder: Any) -> AsyncIterator[Any]:
         self.builders = [type(builder), builder]
-        async for event in super()._execute_stream(builder):
-            yield event
-        yield StreamingEvent.stream_end("careful")
+        events = super()._execute_stream(builder)
+        yield await events.__anext__()
+        await events.aclose()
+        self.rest = [event async for event in events]
 
 
 class Rewriting(AiClient):

@@ -60,7 +60,7 @@ async def stream(ai: Any) -> Any:
         pass
 
 
-ANSWERS: dict[str, list[Step]] = {
+ANSWERS = {
     "answer": body(completion()),
     "stream": events(delta("Hel"), {"error": {"message": f"Bad key {SECRET}"}}),
     "quoted": body({"error": {"message": f"Incorrect API key provided: {SECRET}. Try another."}}, 401),
@@ -172,8 +172,8 @@ async def call_in_process(name: str, mark: object = None) -> None:
     token = attach(set_value("mark", mark))
     with contextlib.suppress(Exception):
         await call(ai)
-    detach(token)
     del ai
+    detach(token)
     for _ in range(12):
         await asyncio.sleep(0)
 

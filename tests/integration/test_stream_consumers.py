@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conftest import client
 from opentelemetry import trace
-from provider import Step, delta, events, provider
-from recorder import Recorder
 from test_chat import LABELS, OPERATION
 
+from conftest import client
 from opentelemetry_instrumentation_ailib import streaming
+from provider import Step, delta, events, provider
+from recorder import Recorder
 
 # Two events, and then the provider keeps the stream open.
 OPEN: list[Step] = [*events(delta("Hel"), delta("lo"), done=False, end=False), 30.0]
@@ -283,7 +283,7 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
 
     loop.run_until_complete(main())
     assert ended(instrumented) == []
-    kept[0].ag_frame.f_locals  # noqa: B018 - the frame is alive
+    kept[0].ag_frame.f_locals
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     kept.clear()
@@ -310,7 +310,7 @@ async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(instrume
             holder = [stream]
             del stream
             # As if the garbage collector ran while a lock of the SDK was held.
-            exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
+            exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})
             for thread in threading.enumerate():
                 if thread.name == "ai-lib-stream-end":
                     thread.join()
@@ -350,7 +350,7 @@ class SlowOperator:
         import time
 
         async for frame in frames:
-            time.sleep(0.1)  # noqa: ASYNC251 - it is slow on purpose
+            time.sleep(0.1)
             yield frame
 
 
@@ -395,7 +395,12 @@ async def test_exemplars_of_a_stream_lead_to_its_trace(instrumented: Recorder) -
 
     trace_id = instrumented.span(OPERATION).context.trace_id
     metrics = instrumented._metrics()
-    for name in ("ai_lib.request.duration", "ai_lib.requests", "ai_lib.stream.consumer", "gen_ai.client.operation.duration"):
+    for name in (
+        "ai_lib.request.duration",
+        "ai_lib.requests",
+        "ai_lib.stream.consumer",
+        "gen_ai.client.operation.duration",
+    ):
         (point,) = metrics[name].data.data_points
         assert {exemplar.trace_id for exemplar in point.exemplars} == {trace_id}, name
     assert [attributes for attributes, _ in instrumented.points("ai_lib.requests")] == [LABELS]

@@ -7,13 +7,19 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import client
 from opentelemetry.trace import SpanKind, StatusCode
-from provider import Step, delta, events, provider
-from recorder import Recorder
 from test_chat import ADDRESS, LABELS, OPERATION, operation, port, transport
 
-FRAMES = (delta("Hel"), delta("lo"), delta(finish="stop"), {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+from conftest import client
+from provider import Step, delta, events, provider
+from recorder import Recorder
+
+FRAMES = (
+    delta("Hel"),
+    delta("lo"),
+    delta(finish="stop"),
+    {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+)
 STREAM_LABELS = {"provider": "openai", "model": "gpt-4o"}
 STAGES = ["ai_lib.request.compile", "ai_lib.http.transport", "ai_lib.pipeline.process", "ai_lib.event.map"]
 
@@ -280,7 +286,15 @@ async def test_a_refused_stream_is_an_error_of_the_transport(instrumented: Recor
 
     found, attributes, errors = outcome(instrumented)
     assert (found, attributes["error.type"]) == ("error", "rate_limited")
-    assert errors == [{"provider": "throttled", "model": "gpt-4o", "operation": "chat", "type": "rate_limited", "stage": "http.transport"}]
+    assert errors == [
+        {
+            "provider": "throttled",
+            "model": "gpt-4o",
+            "operation": "chat",
+            "type": "rate_limited",
+            "stage": "http.transport",
+        }
+    ]
     sent = dict(instrumented.span("ai_lib.http.transport").attributes or {})
     assert sent["http.response.status_code"] == 429
     assert sent["error.type"] == "rate_limited"
@@ -321,10 +335,17 @@ async def test_a_fault_of_the_decoder_is_an_error_of_the_pipeline(instrumented: 
 
 
 async def test_an_error_frame_is_a_stream_error_though_the_stream_goes_on(instrumented: Recorder) -> None:
-    async with provider(events(delta("Hi"), {"error": {"message": "overloaded"}}, delta("again", finish="stop"))) as server:
+    async with provider(
+        events(delta("Hi"), {"error": {"message": "overloaded"}}, delta("again", finish="stop"))
+    ) as server:
         received = await consume(server.base_url)
 
-    assert [event.event_type for event in received] == ["PartialContentDelta", "StreamError", "PartialContentDelta", "Metadata"]
+    assert [event.event_type for event in received] == [
+        "PartialContentDelta",
+        "StreamError",
+        "PartialContentDelta",
+        "Metadata",
+    ]
     found, attributes, errors = outcome(instrumented)
     assert (found, attributes["error.type"]) == ("error", "stream_error")
     assert errors == [{**LABELS, "type": "stream_error", "stage": "event.map"}]
