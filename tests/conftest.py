@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = ROOT / "tests" / "protocol"
 sys.path.insert(0, str(ROOT / "examples"))
 
-from mock_provider import mock_provider as run_mock_provider
+from mock_provider import mock_provider as run_mock_provider  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -116,7 +116,7 @@ async def provider(*scripts: Sequence[Step]) -> AsyncIterator[Provider]:
         task.add_done_callback(tasks.discard)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    served.base_url = "http://127.0.0.1:%d/v1" % server.sockets[0].getsockname()[1]
+    served.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield served
     finally:

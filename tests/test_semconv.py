@@ -144,11 +144,11 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
-class Custom(Exception):
+class Custom(Exception):  # noqa: N818
     """An exception of the application's."""
 
 
-class Late(TimeoutError):
+class Late(TimeoutError):  # noqa: N818
     """A timeout of the application's."""
 
 

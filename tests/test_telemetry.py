@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-import ai_lib_python
+import ai_lib_python  # noqa: F401 - where a call fails, the runtime is imported.
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -81,7 +81,7 @@ class EventStream(AsyncGenerator[Any, None]):
             note = NOTES.get(event.event_type)
             if note is not None:
                 note(state, event.data)
-        except Exception:
+        except Exception:  # noqa: S110 - an event of the user's own making may be anything
             pass
         if state.chunk_timing or state.events == 1:
             _record_chunk(self._operation)  # type: ignore[arg-type]

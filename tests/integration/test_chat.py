@@ -460,7 +460,9 @@ async def test_a_sampler_sees_operation_provider_model_and_server(mock: str) -> 
     seen: dict[str, dict[str, Any]] = {}
 
     class Spy(Sampler):
-        def should_sample(self, parent: Any, trace_id: int, name: str, *args: Any, **kwargs: Any) -> SamplingResult:
+        def should_sample(  # type: ignore[override]
+            self, parent: Any, trace_id: int, name: str, *args: Any, **kwargs: Any
+        ) -> SamplingResult:
             seen[name] = dict(kwargs.get("attributes") or args[1])
             return ALWAYS_ON.should_sample(parent, trace_id, name, *args, **kwargs)
 

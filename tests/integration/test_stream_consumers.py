@@ -15,6 +15,7 @@ from test_chat import LABELS, OPERATION
 
 from conftest import client
 from opentelemetry_instrumentation_ailib import streaming
+from opentelemetry_instrumentation_ailib.stream_end import end_stream
 from provider import Step, delta, events, provider
 from recorder import Recorder
 
@@ -24,14 +25,16 @@ OPEN: list[Step] = [*events(delta("Hel"), delta("lo"), done=False, end=False), 3
 
 def ended(recorder: Recorder) -> list[str]:
     """The outcomes of the operation spans that have ended."""
-    return [(span.attributes or {})["ai_lib.stream.outcome"] for span in recorder.spans() if span.name == OPERATION]
+    return [
+        str((span.attributes or {})["ai_lib.stream.outcome"]) for span in recorder.spans() if span.name == OPERATION
+    ]
 
 
 def in_flight(recorder: Recorder) -> int:
     return sum(value for _, value in recorder.points("ai_lib.requests.in_flight"))
 
 
-async def opened(base_url: str) -> tuple[Any, AsyncIterator[Any]]:
+async def opened(base_url: str) -> tuple[Any, Any]:
     """A client and a stream of which one event has been read."""
     ai = await client(base_url=base_url)
     stream = ai.chat().user("Hello?").stream()
@@ -257,7 +260,7 @@ async def test_the_runtimes_cancellable_stream_works(instrumented: Recorder) -> 
 
 @pytest.mark.noisy("asyncio")  # The runtime's own generators, with or without us.
 def test_a_stream_open_at_loop_shutdown_ends_its_span(instrumented: Recorder) -> None:
-    kept = []
+    kept: list[Any] = []
 
     async def main() -> None:
         async with provider(OPEN) as server:
@@ -273,7 +276,7 @@ def test_a_stream_open_at_loop_shutdown_ends_its_span(instrumented: Recorder) ->
 @pytest.mark.noisy("asyncio")  # The runtime's own generators, with or without us.
 def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: Recorder) -> None:
     loop = asyncio.new_event_loop()
-    kept = []
+    kept: list[Any] = []
 
     async def main() -> None:
         async with provider(events(delta("a"), delta("b"), done=False)) as server:
@@ -283,7 +286,7 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
 
     loop.run_until_complete(main())
     assert ended(instrumented) == []
-    kept[0].ag_frame.f_locals
+    kept[0].ag_frame.f_locals  # noqa: B018 - the frame is alive
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     kept.clear()
@@ -291,7 +294,9 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
     assert ended(instrumented) == ["abandoned"]
 
 
-async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(instrumented: Recorder) -> None:
+async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(
+    instrumented: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with provider(OPEN) as server:
         ai = await client(base_url=server.base_url)
         builder = ai.chat().user("Hello?")
@@ -299,23 +304,23 @@ async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(instrume
         stream = ai._execute_stream(builder)
         await anext(stream)
         finishing: list[str] = []
-        finish = streaming.end_stream
+        finish = end_stream
 
         def spy(*args: Any, **kwargs: Any) -> None:
             finishing.append(threading.current_thread().name)
             finish(*args, **kwargs)
 
-        streaming.end_stream = spy  # type: ignore[assignment]
+        monkeypatch.setattr(streaming, "end_stream", spy)
         try:
             holder = [stream]
             del stream
             # As if the garbage collector ran while a lock of the SDK was held.
-            exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})
+            exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
             for thread in threading.enumerate():
                 if thread.name == "ai-lib-stream-end":
                     thread.join()
         finally:
-            streaming.end_stream = finish
+            monkeypatch.undo()
         await settle()
         await ai.close()
 
@@ -350,7 +355,7 @@ class SlowOperator:
         import time
 
         async for frame in frames:
-            time.sleep(0.1)
+            time.sleep(0.1)  # noqa: ASYNC251 - it is slow on purpose
             yield frame
 
 
