@@ -55,8 +55,7 @@ def wheel(built: Path) -> Path:
 @pytest.fixture
 def distribution(wheel: Path) -> Distribution:
     """The metadata inside the wheel."""
-    # zipfile.Path is what the standard library itself passes in, and no pathlib.Path to a type checker.
-    return PathDistribution(zipfile.Path(wheel, f"{DIST_INFO}/"))  # type: ignore[arg-type]
+    return PathDistribution(zipfile.Path(wheel, f"{DIST_INFO}/"))
 
 
 def requirements(distribution: Distribution, extra: str = "") -> dict[str, SpecifierSet]:

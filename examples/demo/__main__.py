@@ -23,7 +23,7 @@ Prometheus scrapes them. It takes a few seconds, needs no credential and no netw
 itself; Ctrl-C ends it sooner."""
 
 NEXT = """\
-Where to look next: README.md (install, configure), docs/ (every span and metric), and the same in
+Where to look next: README.md (install, configure, every span and metric), and the same in
 an application of your own: examples/manual (one line of code) and examples/zero_code (none)."""
 
 

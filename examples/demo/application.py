@@ -55,7 +55,7 @@ async def run(base_url: str, say: Callable[[str], None]) -> None:
 async def _read_beginning(client: AiClient) -> None:
     count = 0
     # Without aclosing() the stream stays open after the break until the event loop gets round to closing it.
-    async with aclosing(client.chat().user("What is a trace?").stream()) as events:
+    async with aclosing(client.chat().user("What is a trace?").stream()) as events:  # type: ignore[type-var]
         async for _ in events:
             count += 1
             if count == READ:

@@ -134,7 +134,7 @@ def test_it_shows_nothing_but_calls_and_no_buckets(demo: subprocess.CompletedPro
 
 def test_it_ends_with_where_to_look_next(demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.stdout.rpartition("\n\n")[2] == (
-        "Where to look next: README.md (install, configure), docs/ (every span and metric), and the same in\n"
+        "Where to look next: README.md (install, configure, every span and metric), and the same in\n"
         "an application of your own: examples/manual (one line of code) and examples/zero_code (none).\n"
     )
 
