@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from collections.abc import Iterator
@@ -85,12 +84,3 @@ async def client(model: str = "openai/gpt-4o", base_url: str | None = None, **op
     from ai_lib_python import AiClient
 
     return await AiClient.create(model, base_url=base_url, **options)
-
-
-async def close_transports() -> None:
-    """Close what the runtime leaves open: the transports of fallback models."""
-    from ai_lib_python.transport import HttpTransport
-
-    for found in gc.get_objects():
-        if type(found) is HttpTransport:
-            await found.close()

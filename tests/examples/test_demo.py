@@ -162,6 +162,7 @@ def test_colour_is_for_terminals_whose_owners_want_it(
     render = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(render)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
     for name, value in {"TERM": "xterm", **variables}.items():
         monkeypatch.setenv(name, value)
     assert render.bold("text") == shown
