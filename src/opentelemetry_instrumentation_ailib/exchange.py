@@ -92,7 +92,6 @@ def _without_http_spans(context: Context) -> Context:
         detach(token)
 
 
-begin_exchange = guarded(Exchange)
 end_exchange = guarded(Exchange.end)
 _note = guarded(Exchange.note)
 

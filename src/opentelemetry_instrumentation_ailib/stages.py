@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.context import attach
 
 from opentelemetry_instrumentation_ailib import protocol, semconv
-from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange, begin_exchange
+from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
@@ -72,7 +72,7 @@ def _request(telemetry: Telemetry) -> Wrapper:
 
 async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     started = perf_counter()
-    exchange = begin_exchange(operation, instance, *_method_and_path(args, kwargs))
+    exchange = _begin_exchange(operation, instance, args, kwargs)
     token = attach(operation.context if exchange is None else exchange.context)
     try:
         response = await wrapped(*args, **kwargs)
@@ -85,9 +85,10 @@ async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: 
     return response
 
 
-def _method_and_path(args: Arguments, kwargs: Keywords) -> tuple[str, str]:
+@guarded
+def _begin_exchange(operation: Operation, transport: Any, args: Arguments, kwargs: Keywords) -> Exchange:
     method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
-    return str(method), str(path)
+    return Exchange(operation, transport, str(method), str(path))
 
 
 @guarded
@@ -112,7 +113,7 @@ def _stream_request(telemetry: Telemetry) -> Wrapper:
             return wrapped(*args, **kwargs)
 
         def begin() -> Exchange | None:
-            return begin_exchange(operation, instance, *_method_and_path(args, kwargs))
+            return _begin_exchange(operation, instance, args, kwargs)
 
         return StreamExchange(wrapped(*args, **kwargs), operation, operation.stream, begin)
 
