@@ -1,0 +1,1 @@
+"""Rules for Prometheus, built from the constants that the instrumentation takes its names from."""

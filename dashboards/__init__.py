@@ -1,0 +1,1 @@
+"""Grafana dashboards, built from the constants that the instrumentation takes its names from."""
