@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -14,25 +16,38 @@ from opentelemetry_instrumentation_ailib import semconv
 _MAX_MESSAGE = 512
 
 
-def safe_message(error: BaseException, secret: str | None = None) -> str | None:
+def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | None:
     """Return an exception's message for a span's status: masked by the runtime's masker, bounded, or ``None``.
 
     Args:
         error: The exception.
-        secret: The credential of the request, taken out wherever the message quotes it.
+        secrets: The credentials of the requests, taken out wherever the message quotes them.
     """
     message = str(error)
     if not message:
         return None
-    for form in _forms(secret) if secret else ():
-        message = message.replace(form, "***REDACTED***")
-    return semconv.bounded(_masker().mask(message[: 4 * _MAX_MESSAGE]), _MAX_MESSAGE)
+    return masked(redacted(message, (form for secret in secrets for form in forms(secret))), _MAX_MESSAGE)
 
 
-def _forms(secret: str) -> list[str]:
-    # As it is, in a URL and in a representation of the header; the longest first, since one may contain another.
-    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], ascii(secret)[1:-1]}
-    return sorted(forms, key=len, reverse=True)
+def masked(text: str, length: int) -> str:
+    """Return a text as the runtime's masker leaves it, cut to a length."""
+    return semconv.bounded(_masker().mask(text[: 4 * length]), length)
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without secrets, given in all their forms."""
+    for form in secrets:
+        text = text.replace(form, "***REDACTED***")
+    return text
+
+
+def forms(secret: str) -> list[str]:
+    """Return the forms in which a text may quote a secret: as it is, in a URL, in Python and in JSON.
+
+    The longest come first, since one may contain another.
+    """
+    escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]}
+    return sorted({secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} | escaped, key=len, reverse=True)
 
 
 @functools.lru_cache(maxsize=1)
