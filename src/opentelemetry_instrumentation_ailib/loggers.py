@@ -1,0 +1,102 @@
+"""The loggers, the level below ``DEBUG``, and how a record gets its fields and its place in a trace."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.context import Context, attach
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
+
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.operation import Operation
+
+REQUEST: Final = logging.getLogger("ai_lib.request")
+RESILIENCE: Final = logging.getLogger("ai_lib.resilience")
+STREAM: Final = logging.getLogger("ai_lib.stream")
+PROTOCOL: Final = logging.getLogger("ai_lib.protocol")
+PIPELINE: Final = logging.getLogger("ai_lib.pipeline")
+FRAME: Final = logging.getLogger("ai_lib.frame")
+
+TRACE: Final = 5
+# Put together, so that it is an object like no other: by it we know our name from the same name given by somebody else.
+_TRACE_NAME: Final = "".join(("TRA", "CE"))
+
+
+@guarded
+def name_trace_level() -> None:
+    """Name level 5 ``TRACE``, unless the level or the name is taken."""
+    if logging.getLevelName(TRACE) == f"Level {TRACE}" and not isinstance(logging.getLevelName(_TRACE_NAME), int):
+        logging.addLevelName(TRACE, _TRACE_NAME)
+
+
+@guarded
+def forget_trace_level() -> None:
+    """Take the name back, if it is still the one that :func:`name_trace_level` gave."""
+    if logging.getLevelName(TRACE) is _TRACE_NAME:
+        # The public functions only ever add names.
+        del logging._levelToName[TRACE]
+        del logging._nameToLevel[_TRACE_NAME]
+
+
+def identity(operation: Operation) -> dict[str, AttributeValue | None]:
+    """Return the fields that say which operation a record is about; after a fallback, with the model that answers."""
+    labels = operation.labels
+    return {
+        semconv.OPERATION_NAME: labels[semconv.LABEL_OPERATION],
+        semconv.PROVIDER_ID: labels[semconv.LABEL_PROVIDER],
+        semconv.REQUEST_MODEL: labels[semconv.LABEL_MODEL],
+        semconv.REQUEST_ID: operation.attributes.get(semconv.REQUEST_ID),
+    }
+
+
+def title(operation: Operation) -> str:
+    """Return how messages call an operation: ``chat openai/gpt-4o``."""
+    names = semconv.LABEL_OPERATION, semconv.LABEL_PROVIDER, semconv.LABEL_MODEL
+    return "{} {}/{}".format(*(operation.labels[name] for name in names))
+
+
+def emit(
+    logger: logging.Logger, level: int, context: Context, fields: Mapping[str, Any], message: str, *arguments: object
+) -> None:
+    """Log a record with its fields and the ids of a context's span, and that context current.
+
+    ``logger.log(extra=...)`` would raise where a record factory of the application sets a field of the same name, and
+    many set ``trace_id``. What a factory set stays.
+
+    Args:
+        logger: The logger, which is enabled for the level.
+        level: The level.
+        context: The context of the operation.
+        fields: The attributes of the record; those that are ``None`` are left out.
+        message: The message with its placeholders.
+        *arguments: What fills them.
+    """
+    place = sys._getframe(1)
+    code, shown = place.f_code, tuple(map(_printable, arguments))
+    span = get_current_span(context).get_span_context()
+    ids = {semconv.TRACE_ID: format_trace_id(span.trace_id), semconv.SPAN_ID: format_span_id(span.span_id)}
+    token = attach(context)
+    try:
+        record = logger.makeRecord(
+            logger.name, level, code.co_filename, place.f_lineno, message, shown, None, code.co_name
+        )
+        for name, value in {**ids, **fields}.items():
+            if value is not None:
+                vars(record).setdefault(name, value)
+        logger.handle(record)
+    finally:
+        detach(token)
+
+
+def _printable(value: object) -> object:
+    # Names come from outside, and a line break in one would forge a line of the log.
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(character if character.isprintable() else " " for character in value)
