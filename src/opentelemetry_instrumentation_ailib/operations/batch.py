@@ -1,0 +1,68 @@
+"""Batches: one span around the calls of a batch's items, which find it as their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import attach
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+
+_MODULE = "ai_lib_python.batch.executor"
+
+_failure_type = guarded(semconv.failure_type)
+_end = guarded(end_stage)
+
+
+@guarded
+def _begin(telemetry: Telemetry, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+    attributes: dict[str, AttributeValue] = {}
+    # What has no length is for the runtime to refuse.
+    with contextlib.suppress(Exception):
+        attributes[semconv.BATCH_SIZE] = len(args[0] if args else kwargs["items"])
+    concurrency = executor.max_concurrent
+    # More than an attribute can carry is a way to say: no limit.
+    if isinstance(concurrency, int) and concurrency <= sys.maxsize:
+        attributes[semconv.BATCH_CONCURRENCY] = concurrency
+    return telemetry.tracer.start_span(semconv.BATCH, attributes=attributes)
+
+
+@guarded
+def _finish(span: Span, result: Any) -> None:
+    # Items that fail do not make the batch fail. Those that fail_fast calls off are no failures for the runtime either.
+    span.set_attribute(semconv.BATCH_FAILED, result.failed_count)
+
+
+def _build(telemetry: Telemetry) -> Wrapper:
+    async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span = _begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
+        if span is None:
+            return await wrapped(*args, **kwargs)
+        # The runtime runs each item in a task of its own, which takes the context along.
+        token = attach(set_span_in_context(span))
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            detach(token, error)
+            _end(span, error=_failure_type(error))
+            raise
+        detach(token)
+        _finish(span, result)
+        _end(span)
+        return result
+
+    return run
+
+
+ROWS = (
+    Row(_MODULE, "BatchExecutor.execute", _build),
+    Row(_MODULE, "BatchExecutor.execute_with_progress", _build),
+)
