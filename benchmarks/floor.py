@@ -14,7 +14,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, TracerProvider, set_span_in_context
 
-from opentelemetry_instrumentation_ailib.metrics import DURATION_BOUNDARIES, Instruments
+from opentelemetry_instrumentation_ailib.metrics import Instruments
 
 _LABELS = {"provider": "openai", "model": "gpt-4o"}
 
@@ -30,19 +30,7 @@ class Floor:
 
     def __init__(self, tracer_provider: TracerProvider, meter_provider: MeterProvider, *, chunk_timing: bool) -> None:
         self._tracer = tracer_provider.get_tracer("floor")
-        meter = meter_provider.get_meter("floor")
-        self._ours = Instruments(meter)
-        self._usage = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            "{token}",
-            explicit_bucket_boundaries_advisory=tuple(4**n for n in range(14)),
-        )
-        self._duration, self._first_chunk, self._chunk = (
-            meter.create_histogram(
-                f"gen_ai.client.operation.{name}", "s", explicit_bucket_boundaries_advisory=DURATION_BOUNDARIES
-            )
-            for name in ("duration", "time_to_first_chunk", "time_per_output_chunk")
-        )
+        self._ours = Instruments(meter_provider.get_meter("floor"))
         self._chunk_timing = chunk_timing
 
     async def call(self, workload: Any) -> None:
@@ -86,9 +74,9 @@ class Floor:
             now = time.perf_counter()
             if first is None:
                 first = now - last
-                self._first_chunk.record(first, common, context=context)
+                self._ours.time_to_first_chunk.record(first, common, context=context)
             elif self._chunk_timing:
-                self._chunk.record(now - last, common, context=context)
+                self._ours.time_per_output_chunk.record(now - last, common, context=context)
             last = now
             if event.event_type == "Metadata":
                 usage = event.data.usage or usage
@@ -152,6 +140,7 @@ class Floor:
         attributes: dict[str, Any],
     ) -> None:
         labels = {**_LABELS, "operation": "chat"}
+        self._ours.attempts.add(1, {**_LABELS, "kind": "initial", "type": "ok"}, context=context)
         self._ours.requests_in_flight.add(-1, labels, context=context)
         self._ours.requests.add(1, labels, context=context)
         self._ours.request_duration.record(seconds, labels, context=context)
@@ -159,8 +148,8 @@ class Floor:
         tokens = {"input": usage["prompt_tokens"], "output": usage["completion_tokens"]}
         for kind, count in tokens.items():
             self._ours.tokens.add(count, {**labels, "type": kind}, context=context)
-            self._usage.record(count, {**answered, "gen_ai.token.type": kind}, context=context)
-        self._duration.record(seconds, answered, context=context)
+            self._ours.token_usage.record(count, {**answered, "gen_ai.token.type": kind}, context=context)
+        self._ours.operation_duration.record(seconds, answered, context=context)
         attributes["gen_ai.request.temperature"] = 0.7
         attributes["gen_ai.request.max_tokens"] = 100
         attributes["gen_ai.usage.input_tokens"] = tokens["input"]

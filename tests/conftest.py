@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor, telemetry
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, cost, telemetry
 from recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +39,13 @@ def faults_surface(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
             raise
 
         monkeypatch.setattr(telemetry, "report_fault", surface)
+
+
+@pytest.fixture(autouse=True)
+def unpriced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Price no call, as without the extra ``cost`` (marker ``priced`` leaves it as it is installed)."""
+    if request.node.get_closest_marker("priced") is None:
+        monkeypatch.setattr(cost, "load", lambda: None)
 
 
 @pytest.fixture(autouse=True)

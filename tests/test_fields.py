@@ -16,7 +16,7 @@ from opentelemetry_instrumentation_ailib.fields import (
     Answer,
     Usage,
     frame_answer,
-    request_fields,
+    request_attributes,
     response_answer,
     usage,
 )
@@ -33,44 +33,44 @@ def builder() -> ChatRequestBuilder:
 
 
 def test_a_bare_request_has_no_fields() -> None:
-    assert list(request_fields(builder().user("Hello"))) == []
+    assert list(request_attributes(builder().user("Hello"))) == []
 
 
 def test_a_request_has_the_fields_that_the_builder_set() -> None:
     request = builder().system("Be brief").user("Hello").temperature(0.0).top_p(1).max_tokens(64).stop(["END", "\n"])
-    assert dict(request_fields(request)) == {
-        "temperature": 0.0,
-        "top_p": 1,
-        "max_tokens": 64,
-        "stop_sequences": ["END", "\n"],
+    assert dict(request_attributes(request)) == {
+        "gen_ai.request.temperature": 0.0,
+        "gen_ai.request.top_p": 1,
+        "gen_ai.request.max_tokens": 64,
+        "gen_ai.request.stop_sequences": ["END", "\n"],
     }
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("temperature", 0.5, {"temperature": 0.5}),
-        ("top_p", 0.9, {"top_p": 0.9}),
-        ("top_k", 40, {"top_k": 40}),
-        ("max_tokens", 10, {"max_tokens": 10}),
-        ("max_tokens", 10.0, {"max_tokens": 10}),
-        ("max_completion_tokens", 10, {"max_tokens": 10}),
-        ("max_output_tokens", 10, {"max_tokens": 10}),
-        ("frequency_penalty", -1.5, {"frequency_penalty": -1.5}),
-        ("presence_penalty", 2, {"presence_penalty": 2}),
-        ("seed", 7, {"seed": 7}),
-        ("seed", -7, {"seed": -7}),
-        ("top_k", -1, {"top_k": -1}),
-        ("stop", "END", {"stop_sequences": ["END"]}),
-        ("stop", ("A", "B"), {"stop_sequences": ["A", "B"]}),
-        ("stop", ["A", 7, None, "", "B"], {"stop_sequences": ["A", "B"]}),
-        ("stop", ["x"] * 100, {"stop_sequences": ["x"] * 64}),
-        ("stop_sequences", ["END"], {"stop_sequences": ["END"]}),
-        ("n", 2, {"request_choice_count": 2}),
-        ("reasoning_effort", "high", {"reasoning_level": "high"}),
-        ("response_format", {"type": "json_object"}, {"output_type": "json"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x"}}, {"output_type": "json"}),
-        ("response_format", {"type": "text"}, {"output_type": "text"}),
+        ("temperature", 0.5, {"gen_ai.request.temperature": 0.5}),
+        ("top_p", 0.9, {"gen_ai.request.top_p": 0.9}),
+        ("top_k", 40, {"gen_ai.request.top_k": 40}),
+        ("max_tokens", 10, {"gen_ai.request.max_tokens": 10}),
+        ("max_tokens", 10.0, {"gen_ai.request.max_tokens": 10}),
+        ("max_completion_tokens", 10, {"gen_ai.request.max_tokens": 10}),
+        ("max_output_tokens", 10, {"gen_ai.request.max_tokens": 10}),
+        ("frequency_penalty", -1.5, {"gen_ai.request.frequency_penalty": -1.5}),
+        ("presence_penalty", 2, {"gen_ai.request.presence_penalty": 2}),
+        ("seed", 7, {"gen_ai.request.seed": 7}),
+        ("seed", -7, {"gen_ai.request.seed": -7}),
+        ("top_k", -1, {"gen_ai.request.top_k": -1}),
+        ("stop", "END", {"gen_ai.request.stop_sequences": ["END"]}),
+        ("stop", ("A", "B"), {"gen_ai.request.stop_sequences": ["A", "B"]}),
+        ("stop", ["A", 7, None, "", "B"], {"gen_ai.request.stop_sequences": ["A", "B"]}),
+        ("stop", ["x"] * 100, {"gen_ai.request.stop_sequences": ["x"] * 64}),
+        ("stop_sequences", ["END"], {"gen_ai.request.stop_sequences": ["END"]}),
+        ("n", 2, {"gen_ai.request.choice.count": 2}),
+        ("reasoning_effort", "high", {"gen_ai.request.reasoning.level": "high"}),
+        ("response_format", {"type": "json_object"}, {"gen_ai.output.type": "json"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x"}}, {"gen_ai.output.type": "json"}),
+        ("response_format", {"type": "text"}, {"gen_ai.output.type": "text"}),
         # Wrong types and shapes yield nothing.
         ("temperature", "0.5", {}),
         ("temperature", True, {}),
@@ -101,21 +101,21 @@ def test_a_request_has_the_fields_that_the_builder_set() -> None:
 def test_an_extra_parameter_is_a_field_only_if_the_conventions_name_it(
     name: str, value: Any, expected: dict[str, Any]
 ) -> None:
-    assert dict(request_fields(builder().param(name, value))) == expected
+    assert dict(request_attributes(builder().param(name, value))) == expected
 
 
 def test_an_extra_parameter_wins_over_the_builders_own() -> None:
     request = builder().temperature(0.1).max_tokens(1).param("temperature", 0.9).param("max_completion_tokens", 2)
-    assert dict(request_fields(request)) == {"temperature": 0.9, "max_tokens": 2}
+    assert dict(request_attributes(request)) == {"gen_ai.request.temperature": 0.9, "gen_ai.request.max_tokens": 2}
 
 
 def test_an_extra_parameter_of_null_removes_the_builders_own() -> None:
-    assert dict(request_fields(builder().temperature(0.1).param("temperature", None))) == {}
+    assert dict(request_attributes(builder().temperature(0.1).param("temperature", None))) == {}
 
 
 @pytest.mark.parametrize("request_like", [None, object(), 7, SimpleNamespace(_extra_params=[1]), builder().param])
 def test_what_is_no_request_has_no_fields(request_like: Any) -> None:
-    assert list(request_fields(request_like)) == []
+    assert list(request_attributes(request_like)) == []
 
 
 # --- usage ---
@@ -370,7 +370,8 @@ def test_any_request_yields_fields_that_attributes_can_carry(
     request = builder().temperature(temperature).top_p(top_p).max_tokens(max_tokens).stop(stop)
     for name, value in extra.items():
         request.param(name, value)
-    for field, value in request_fields(request):
+    for field, value in request_attributes(request):
+        field = field.removeprefix("gen_ai.").removeprefix("request.")
         if field in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
             assert type(value) in (int, float)
             assert math.isfinite(value)
@@ -378,7 +379,7 @@ def test_any_request_yields_fields_that_attributes_can_carry(
         elif field in ("top_k", "seed"):
             assert type(value) is int
             check_count(abs(value))
-        elif field in ("max_tokens", "request_choice_count"):
+        elif field in ("max_tokens", "choice.count"):
             assert type(value) is int
             check_count(value)
         elif field == "stop_sequences":
@@ -387,7 +388,7 @@ def test_any_request_yields_fields_that_attributes_can_carry(
                 assert sequence
                 check_text(sequence)
         else:
-            assert field in ("reasoning_level", "output_type")
+            assert field in ("reasoning.level", "output.type")
             check_text(value)
 
 

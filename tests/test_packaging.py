@@ -104,12 +104,14 @@ def test_each_extra_adds_what_its_name_says(distribution: Distribution) -> None:
     runtime = {"ai-lib-python"}
     otlp = {"opentelemetry-distro", "opentelemetry-exporter-otlp", "opentelemetry-sdk"}
     prometheus = {"opentelemetry-distro", "opentelemetry-exporter-prometheus", "opentelemetry-sdk"}
+    cost = {"genai-prices"}
     extras = distribution.metadata.get_all("Provides-Extra") or []
     assert {extra: set(requirements(distribution, extra)) for extra in extras} == {
         "instruments": runtime,
         "otlp": otlp,
         "prometheus": prometheus,
-        "all": runtime | otlp | prometheus,
+        "cost": cost,
+        "all": runtime | otlp | prometheus | cost,
     }
 
 

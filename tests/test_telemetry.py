@@ -14,11 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import context as otel_context
+from opentelemetry._logs import get_logger
 from opentelemetry.context import Context, attach, get_value, set_value
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+from opentelemetry.util.genai.types import ContentCapturingMode
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.config import Config
+from opentelemetry_instrumentation_ailib.content import Content
+from opentelemetry_instrumentation_ailib.live import LiveComponents
 from opentelemetry_instrumentation_ailib.masking import safe_message
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
 from opentelemetry_instrumentation_ailib.version import __version__
@@ -168,7 +172,7 @@ API_KEY = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
     ],
 )
 def test_a_message_is_masked_and_bounded(message: str, secret: str | None, expected: str | None) -> None:
-    assert safe_message(ValueError(message), secret) == expected
+    assert safe_message(ValueError(message), {secret} if secret else ()) == expected
 
 
 SECRETS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=", min_size=16, max_size=64)
@@ -176,7 +180,7 @@ SECRETS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=", min_size=16, ma
 
 @given(st.text(max_size=3000), SECRETS, st.text(max_size=600))
 def test_no_message_quotes_the_credential(before: str, secret: str, after: str) -> None:
-    message = safe_message(ValueError(f"{before}{secret}{after}"), secret)
+    message = safe_message(ValueError(f"{before}{secret}{after}"), {secret})
     assert message is not None
     assert secret not in message
     assert len(message) <= 512
@@ -203,8 +207,11 @@ print(sorted(name for name in set(sys.modules) - before if "ai_lib_python" in na
 # --- the bundle ---
 
 
+NO_CONTENT = Content(ContentCapturingMode.NO_CONTENT, emits=False, hook=None, logger=get_logger("test"))
+
+
 def bundle(recorder: Recorder, **config: Any) -> Telemetry:
-    return Telemetry.build(Config(**config), **recorder.providers)
+    return Telemetry.build(Config(**config), LiveComponents(), NO_CONTENT, tracer_provider=recorder.tracer_provider)
 
 
 @pytest.mark.parametrize("stage", semconv.STAGES)

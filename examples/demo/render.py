@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import Event, ReadableSpan
 
     Spans = Sequence[ReadableSpan]
 
@@ -25,16 +25,22 @@ CALL_ATTRIBUTES = (
     "gen_ai.response.finish_reasons",
     "gen_ai.response.time_to_first_chunk",
     "ai_lib.stream.outcome",
+    "ai_lib.attempts",
+    "ai_lib.fallback.model",
+    "ai_lib.circuit_breaker.state",
     "error.type",
 )
 STAGE_ATTRIBUTES = (
     "ai_lib.protocol.source",
     "http.response.status_code",
+    "http.request.resend_count",
     "ai_lib.stream.frames",
     "ai_lib.stream.events",
     "error.type",
 )
 """Attributes worth a place in a tree; the spans have more."""
+DISTINCT_ATTRIBUTES = ("error.type", "http.request.resend_count")
+"""Attributes that keep siblings of the same name from sharing a line."""
 
 _NAMES = 35
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -90,10 +96,11 @@ def _branch(spans: Spans, group: Spans, first: str, rest: str) -> Iterator[str]:
 
 def _children(spans: Spans, parents: Spans) -> list[Spans]:
     ids = {parent.context.span_id for parent in parents}
-    groups: dict[str, list[ReadableSpan]] = {}
+    groups: dict[tuple[str, ...], list[ReadableSpan]] = {}
     for span in spans:
         if span.parent is not None and span.parent.span_id in ids:
-            groups.setdefault(span.name, []).append(span)
+            distinct = tuple(str(_attributes(span).get(key)) for key in DISTINCT_ATTRIBUTES)
+            groups.setdefault((span.name, *distinct), []).append(span)
     return list(groups.values())
 
 
@@ -112,7 +119,14 @@ def _details(group: Spans) -> list[str]:
         values = {_text(_attributes(span).get(key)) for span in group}
         if len(values) == 1 and values != {""}:
             details.append(f"{key}={values.pop()}")
+    if len(group) == 1:
+        details += [_event(event) for event in first.events if event.name != "exception"]
     return details
+
+
+def _event(event: Event) -> str:
+    known = ", ".join(f"{key}={_text(value)}" for key, value in (event.attributes or {}).items())
+    return f"event {event.name} ({known})"
 
 
 def _wrapped(details: Sequence[str]) -> list[str]:

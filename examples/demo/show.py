@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import sys
 import time
 from importlib.metadata import version
 
@@ -32,6 +34,7 @@ def run() -> None:
     metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))
 
     AiLibInstrumentor().instrument()
+    _show_logs()
 
     _run_application()
     _print_traces(exporter)
@@ -55,6 +58,12 @@ def _run_application() -> None:
         say(f"it is up at {base_url} and takes {DELAY * 1000:.0f} ms over each answer")
         asyncio.run(application.run(f"{base_url}/v1", say))
         say("done")
+
+
+def _show_logs() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("         log: %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("ai_lib").addHandler(handler)
 
 
 def _print_traces(exporter: InMemorySpanExporter) -> None:

@@ -12,12 +12,14 @@ from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
 
 # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
 _start_stage = guarded(Telemetry.start_stage)
+_end_attempt = guarded(end_attempt)
 
 
 class Exchange:
@@ -44,11 +46,13 @@ class Exchange:
             attributes[semconv.SERVER_ADDRESS] = address
         if port is not None:
             attributes[semconv.SERVER_PORT] = port
-        if operation.attempts:
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts
-        operation.attempts += 1
+        self._operation = operation
+        self._kind = operation.attempts.begin()
+        if self._kind != semconv.INITIAL:
+            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
         operation.stage = semconv.HTTP_TRANSPORT
-        operation.secret = transport._credential.secret
+        if transport._credential.secret:
+            operation.secrets.add(transport._credential.secret)
         self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes)
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         self.context = _without_http_spans(context) if transport._auth_query_params else context
@@ -66,7 +70,7 @@ class Exchange:
             self._attributes[semconv.PROVIDER_REQUEST_ID] = known
 
     def end(self, error: str | None = None, *, busy: float | None = None, end_time: int | None = None) -> None:
-        """End the span.
+        """End the span and count the attempt.
 
         Args:
             error: The error type, if the exchange failed.
@@ -76,6 +80,7 @@ class Exchange:
         if busy is not None:
             self._attributes[semconv.BUSY_TIME] = busy
         end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
+        _end_attempt(self._operation, self._kind, error)
 
 
 def _request_id(headers: Any) -> Any:

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.semconv import text
 
 _MAX_ITEMS: Final = 64
@@ -26,46 +29,47 @@ def _texts(value: Any) -> list[str] | None:
     return [item for item in map(text, value[:_MAX_ITEMS]) if item is not None] or None
 
 
-def _number(value: Any) -> int | float | None:
+def number(value: Any) -> int | float | None:
+    """Return a number that an attribute can carry, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MAX_INTEGER <= value <= _MAX_INTEGER:
         return None  # NaN compares with nothing.
     return value
 
 
-def _integer(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """Return a count that is one: providers also send ``12.0``, ``-1``, ``"12"`` and ``null``."""
     whole = _whole(value)
     return whole if whole is not None and whole >= 0 else None
 
 
 def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return min(int(number), _MAX_INTEGER) if number is not None and number == int(number) else None
+    known = number(value)
+    return min(int(known), _MAX_INTEGER) if known is not None and known == int(known) else None
 
 
 # --- the request ---
 
-# The allow-list: from the names that param() and the builder know to the fields of util-genai's invocation.
+# The allow-list: from the names that param() and the builder know to the attributes of the conventions.
 _PARAMETERS: Final = {
-    "temperature": ("temperature", _number),
-    "top_p": ("top_p", _number),
-    "top_k": ("top_k", _whole),
-    "max_tokens": ("max_tokens", _integer),
-    "max_completion_tokens": ("max_tokens", _integer),
-    "max_output_tokens": ("max_tokens", _integer),
-    "frequency_penalty": ("frequency_penalty", _number),
-    "presence_penalty": ("presence_penalty", _number),
-    "seed": ("seed", _whole),
-    "stop": ("stop_sequences", _texts),
-    "stop_sequences": ("stop_sequences", _texts),
-    "n": ("request_choice_count", _integer),
-    "reasoning_effort": ("reasoning_level", text),
+    "temperature": (semconv.REQUEST_TEMPERATURE, number),
+    "top_p": (semconv.REQUEST_TOP_P, number),
+    "top_k": (semconv.REQUEST_TOP_K, _whole),
+    "max_tokens": (semconv.REQUEST_MAX_TOKENS, integer),
+    "max_completion_tokens": (semconv.REQUEST_MAX_TOKENS, integer),
+    "max_output_tokens": (semconv.REQUEST_MAX_TOKENS, integer),
+    "frequency_penalty": (semconv.REQUEST_FREQUENCY_PENALTY, number),
+    "presence_penalty": (semconv.REQUEST_PRESENCE_PENALTY, number),
+    "seed": (semconv.REQUEST_SEED, _whole),
+    "stop": (semconv.REQUEST_STOP_SEQUENCES, _texts),
+    "stop_sequences": (semconv.REQUEST_STOP_SEQUENCES, _texts),
+    "n": (semconv.REQUEST_CHOICE_COUNT, integer),
+    "reasoning_effort": (semconv.REQUEST_REASONING_LEVEL, text),
 }
 _OUTPUT_TYPES: Final = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def request_fields(builder: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that the conventions define for a chat request and this one sets.
+def request_attributes(builder: Any) -> Iterator[tuple[str, AttributeValue]]:
+    """Yield the attributes that the conventions define for a chat request and this one sets.
 
     Args:
         builder: The runtime's ``ChatRequestBuilder``. ``param()`` values win, as they do in the payload.
@@ -81,14 +85,14 @@ def request_fields(builder: Any) -> Iterator[tuple[str, Any]]:
         parameters.update(extra)
     for name, value in parameters.items():
         if name in _PARAMETERS:
-            field, convert = _PARAMETERS[name]
+            attribute, convert = _PARAMETERS[name]
             converted = convert(value)
             if converted is not None:
-                yield field, converted
+                yield attribute, converted
     response_format = parameters.get("response_format")
     wanted = response_format.get("type") if isinstance(response_format, Mapping) else None
     if isinstance(wanted, str) and wanted in _OUTPUT_TYPES:
-        yield "output_type", _OUTPUT_TYPES[wanted]
+        yield semconv.OUTPUT_TYPE, _OUTPUT_TYPES[wanted]
 
 
 # --- usage ---
@@ -116,19 +120,26 @@ def usage(report: Any) -> Usage:
         return Usage()
 
     if "prompt_tokens" in report or "completion_tokens" in report:
+        sent, completion = _count(report.get("prompt_tokens")), _count(report.get("completion_tokens"))
+        reasoning = _detail(report, "completion_tokens_details", "reasoning_tokens")
+        # Some count reasoning apart from the completion: then the total is made of three.
+        total = _sum(sent, completion, reasoning)
+        apart = reasoning and total is not None and _count(report.get("total_tokens")) == total
         return Usage(
-            input=_count(report.get("prompt_tokens")),
-            output=_count(report.get("completion_tokens")),
+            input=sent,
+            output=_sum(completion, reasoning) if apart else completion,
             cache_read=_first(
                 _detail(report, "prompt_tokens_details", "cached_tokens"), _count(report.get("prompt_cache_hit_tokens"))
             ),
-            reasoning=_detail(report, "completion_tokens_details", "reasoning_tokens"),
+            cache_write=_detail(report, "prompt_tokens_details", "cache_write_tokens"),
+            reasoning=reasoning,
         )
     if "promptTokenCount" in report or "candidatesTokenCount" in report:
         # Gemini reports thoughts apart from the candidates.
         thoughts = _count(report.get("thoughtsTokenCount"))
         return Usage(
-            input=_count(report.get("promptTokenCount")),
+            # What the provider's own tools put into the prompt it reports apart, too.
+            input=_sum(_count(report.get("promptTokenCount")), _count(report.get("toolUsePromptTokenCount"))),
             output=_sum(_count(report.get("candidatesTokenCount")), thoughts),
             cache_read=_count(report.get("cachedContentTokenCount")),
             reasoning=thoughts,
@@ -153,7 +164,7 @@ def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:
 def _count(value: Any) -> int | None:
     if type(value) is int and 0 <= value <= _MAX_TOKENS:
         return value
-    count = _integer(value)
+    count = integer(value)
     return count if count is not None and count <= _MAX_TOKENS else None
 
 
@@ -176,6 +187,21 @@ class Answer:
     model: str | None = None
     finish_reasons: tuple[str, ...] = ()
     usage: Usage = Usage()
+
+    def attributes(self) -> Iterator[tuple[str, AttributeValue]]:
+        """Yield the attributes that the conventions define for what is known."""
+        for attribute, value in (
+            (semconv.RESPONSE_ID, self.id),
+            (semconv.RESPONSE_MODEL, self.model),
+            (semconv.RESPONSE_FINISH_REASONS, self.finish_reasons or None),
+            (semconv.USAGE_INPUT_TOKENS, self.usage.input),
+            (semconv.USAGE_OUTPUT_TOKENS, self.usage.output),
+            (semconv.USAGE_CACHE_READ_INPUT_TOKENS, self.usage.cache_read),
+            (semconv.USAGE_CACHE_WRITE_INPUT_TOKENS, self.usage.cache_write),
+            (semconv.USAGE_REASONING_OUTPUT_TOKENS, self.usage.reasoning),
+        ):
+            if value is not None:
+                yield attribute, value
 
 
 def response_answer(response: Any) -> Answer:

@@ -7,13 +7,15 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from wrapt import FunctionWrapper, register_post_import_hook
 
 _logger = logging.getLogger(__name__)
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+_ABSENT: Final = object()
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Row:
 
     Attributes:
         module: The module that defines the target; patched when, and only if, the application imports it.
-        target: ``Class.method`` inside that module.
+        target: ``Class.method`` inside that module, or ``submodule.function`` inside that package.
         build: Makes the wrapper (in wrapt's signature) from the bundle that ``instrument()`` assembled.
     """
 
@@ -37,15 +39,93 @@ class Row:
             ImportError: The module cannot be imported.
             AttributeError: The module has no such target.
         """
-        owner_name, name = self.target.rsplit(".", 1)
-        owner = getattr(importlib.import_module(self.module), owner_name)
+        owner, name = self.locate()
         if name not in vars(owner):
-            raise AttributeError(f"{self.module}.{owner_name} has no {name} of its own")
+            raise AttributeError(f"{self.module}.{self.target.rpartition('.')[0]} has no {name} of its own")
         return owner, name, vars(owner)[name]
+
+    def locate(self) -> tuple[Any, str]:
+        """Return owner and attribute name.
+
+        Raises:
+            ImportError: The module cannot be imported.
+            AttributeError: The module has no such owner.
+        """
+        owner_name, _, name = self.target.rpartition(".")
+        module = importlib.import_module(self.module)
+        return (getattr(module, owner_name) if owner_name else module), name
+
+    def patch(self, bundle: Any) -> Patch | None:
+        """Put the wrapper in the attribute's place.
+
+        Args:
+            bundle: Handed to ``build``.
+        """
+        owner, name, original = self.resolve()
+        patch = Patch(owner, name, original)
+        patch.wrapper = FunctionWrapper(original, self.build(bundle), enabled=patch.is_active)
+        setattr(owner, name, patch.wrapper)
+        return patch
+
+
+@dataclass(frozen=True)
+class Addition(Row):
+    """An attribute that a class or a module gets where it lacks it.
+
+    Attributes:
+        module: The module that defines the owner.
+        target: ``Class.attribute`` inside that module, or the ``attribute`` of the module itself.
+        build: Makes the attribute (a function, a property, a class).
+    """
+
+    build: Callable[[Any], Any]
+
+    def resolve(self) -> tuple[Any, str, Any]:
+        """Return owner, attribute name and the attribute, which is ``None`` where it is still to be added."""
+        owner, name = self.locate()
+        return owner, name, getattr(owner, name, None)
+
+    def patch(self, bundle: Any) -> Patch | None:
+        """Add the attribute, unless its owner has one of this name, be it by inheritance."""
+        owner, name = self.locate()
+        if hasattr(owner, name):
+            return None
+        patch = Patch(owner, name, _ABSENT, self.build(bundle))
+        setattr(owner, name, patch.wrapper)
+        return patch
+
+
+@dataclass(frozen=True)
+class Arrival(Row):
+    """Something to do when a module has been imported. There is nothing to take back.
+
+    Attributes:
+        module: The module.
+        target: What in the module it is about.
+        build: Does it.
+    """
+
+    build: Callable[[Any], None]  # type: ignore[assignment]
+
+    def patch(self, bundle: Any) -> Patch | None:
+        """Do it, if the module has what it is about."""
+        self.resolve()
+        self.build(bundle)
+        return None
 
 
 @dataclass
-class _Patch:
+class Patch:
+    """What was put where, to be taken back.
+
+    Attributes:
+        owner: The class or module.
+        name: The attribute.
+        original: What stood there.
+        wrapper: What was put there.
+        active: Whether it has not been taken back.
+    """
+
     owner: Any
     name: str
     original: Any
@@ -53,13 +133,19 @@ class _Patch:
     active: bool = True
 
     def is_active(self) -> bool:
+        """Return whether the wrapper is to act."""
         return self.active
 
     def undo(self) -> None:
+        """Put back what stood there, be it nothing."""
         # Switched off as well as taken off: bound methods that somebody keeps outlive the patch, and a wrapper that
         # another library put around ours stays where it is.
         self.active = False
-        if self.owner.__dict__.get(self.name) is self.wrapper:
+        if self.owner.__dict__.get(self.name) is not self.wrapper:
+            return
+        if self.original is _ABSENT:
+            delattr(self.owner, self.name)
+        else:
             setattr(self.owner, self.name, self.original)
 
 
@@ -69,7 +155,7 @@ class Patcher:
     def __init__(self) -> None:
         self._rows: dict[str, list[Row]] = {}
         self._bundle: Any = None
-        self._patches: list[_Patch] = []
+        self._patches: list[Patch] = []
         self._hooked: set[str] = set()
 
     def apply(self, rows: Iterable[Row], bundle: Any) -> None:
@@ -107,10 +193,8 @@ class Patcher:
     def _patch(self, module: str) -> None:
         for row in self._rows.get(module, ()):
             try:
-                owner, name, original = row.resolve()
-                patch = _Patch(owner, name, original)
-                patch.wrapper = FunctionWrapper(original, row.build(self._bundle), enabled=patch.is_active)
-                setattr(owner, name, patch.wrapper)
-                self._patches.append(patch)
+                patch = row.patch(self._bundle)
+                if patch is not None:
+                    self._patches.append(patch)
             except Exception:
                 _logger.debug("%s:%s is not there and stays uninstrumented", row.module, row.target, exc_info=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from time import perf_counter
+from types import FrameType
 from typing import Any
 
 from opentelemetry.context import attach, create_key, get_current, get_value, set_value
@@ -11,7 +13,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib.attempts import note_fallback
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
@@ -26,14 +29,17 @@ _LOAD = create_key("ai_lib.protocol.load")
 class _Load:
     """One manifest load. It happens inside an operation (a fallback) or outside of any (client creation)."""
 
-    def __init__(self, telemetry: Telemetry, wanted: str) -> None:
-        self.telemetry = telemetry
+    def __init__(self, telemetry: Telemetry, loader: Any, wanted: str) -> None:
         self.source: str | None = None
         self._operation = current_operation()
+        telemetry = telemetry.prevailing() if self._operation is None else self._operation.telemetry
+        self.telemetry = telemetry
         self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: semconv.text(wanted.partition("/")[0]) or ""}
         if "/" in wanted:
             self._labels[semconv.LABEL_MODEL] = semconv.model_name(wanted)
         if self._operation is not None:
+            if loader is self._operation.loader:
+                note_fallback(self._operation, wanted, _last_error())
             self._operation.stage = semconv.PROTOCOL_LOAD
             self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
         self._started = perf_counter()
@@ -47,16 +53,38 @@ class _Load:
         attributes: dict[str, AttributeValue] = {}
         if self.source is not None or manifest is not None:
             # A manifest that neither a file nor the network brought was in the loader's cache.
-            attributes[semconv.PROTOCOL_SOURCE] = self.source or "cache"
+            self.source = self.source or "cache"
+            attributes[semconv.PROTOCOL_SOURCE] = self.source
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
             self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
         seconds = perf_counter() - self._started
+        logs.protocol_loaded(
+            self.context,
+            provider=str(self._labels[semconv.LABEL_PROVIDER]),
+            source=self.source,
+            version=None if manifest is None else str(manifest.protocol_version),
+            seconds=seconds,
+            error=error,
+        )
         end_stage(self._span, error=semconv.failure_type(error), attributes=attributes)
         self.telemetry.instruments.stage_duration.record(
             seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
         )
         self.context = self._outside  # Its own context refers to it.
+
+
+def _last_error() -> BaseException | None:
+    # What the model before failed with, the runtime tells nobody: it is found where it keeps it.
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(12):
+        if frame is None:
+            break
+        if frame.f_code.co_name == "_execute_chat" and frame.f_globals.get("__name__") == "ai_lib_python.client.core":
+            error = frame.f_locals.get("last_error")
+            return error if isinstance(error, BaseException) else None
+        frame = frame.f_back
+    return None
 
 
 _begin_load, _end_load = guarded(_Load), guarded(_Load.end)
@@ -68,7 +96,7 @@ def _load(telemetry: Telemetry) -> Wrapper:
         # load_model() calls load_provider(): one load.
         nested = get_value(_LOAD) is not None
         skip = nested or not isinstance(wanted, str) or not is_instrumentation_enabled()
-        load = None if skip else _begin_load(telemetry, str(wanted))
+        load = None if skip else _begin_load(telemetry, instance, str(wanted))
         if load is None:
             return await wrapped(*args, **kwargs)
         token = attach(load.context)

@@ -10,11 +10,12 @@ from opentelemetry.context import attach
 
 from opentelemetry_instrumentation_ailib import protocol, semconv
 from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange
+from opentelemetry_instrumentation_ailib.frames import traced
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
-from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, detach, guarded, now
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, guarded, now
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -30,13 +31,12 @@ def _compile(telemetry: Telemetry) -> Wrapper:
         if operation is None or operation.stream is not None:
             return wrapped(*args, **kwargs)
         _begin_compile(operation, kwargs)
-        began = now()
         try:
             payload = wrapped(*args, **kwargs)
         except BaseException as error:
-            _end_compile(operation, began, error)
+            _leave(operation, error)
             raise
-        _end_compile(operation, began, None)
+        _leave(operation, None)
         return payload
 
     return run
@@ -44,17 +44,18 @@ def _compile(telemetry: Telemetry) -> Wrapper:
 
 @guarded
 def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
+    operation.dequeue()
     # A body that an earlier attempt failed to parse: which error that was, nobody told us.
-    operation.close_parse(semconv.OTHER)
-    operation.stage = semconv.REQUEST_COMPILE
+    operation.leave(semconv.OTHER)
     manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
     if manifest is not None and isinstance(model, str):
         operation.answered_by(str(manifest.id), semconv.model_name(model))
+    operation.enter(semconv.REQUEST_COMPILE)
 
 
 @guarded
-def _end_compile(operation: Operation, began: Moment, error: BaseException | None) -> None:
-    operation.record_stage(semconv.REQUEST_COMPILE, began, error=semconv.failure_type(error))
+def _leave(operation: Operation, error: BaseException | None) -> None:
+    operation.leave(semconv.failure_type(error))
 
 
 # --- http.transport ---
@@ -87,6 +88,7 @@ async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: 
 
 @guarded
 def _begin_exchange(operation: Operation, transport: Any, args: Arguments, kwargs: Keywords) -> Exchange:
+    operation.leave()  # Where nothing else says that the request is compiled, this does.
     method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
     return Exchange(operation, transport, str(method), str(path))
 
@@ -98,8 +100,7 @@ def _end_request(
     ended = now()
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
-        operation.stage = semconv.PIPELINE_PROCESS
-        operation.parse_began = ended
+        operation.enter(semconv.PIPELINE_PROCESS, ended)
     operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
     if exchange is not None:
         exchange.note(answer)
@@ -130,25 +131,20 @@ def _parse(telemetry: Telemetry) -> Wrapper:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
             if operation is not None:
-                _end_parse(operation, error)
+                _leave(operation, error)
             raise
         if operation is not None:
-            _end_parse(operation, None)
+            _leave(operation, None)
         return response
 
     return run
-
-
-@guarded
-def _end_parse(operation: Operation, error: BaseException | None) -> None:
-    operation.close_parse(semconv.failure_type(error))
 
 
 def _process(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Any, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         state = None if operation is None else operation.stream
-        timed = None if state is None else _timed(instance, state, args, kwargs)
+        timed = None if operation is None or state is None else _timed(instance, operation, state, args, kwargs)
         if timed is None:
             return wrapped(*args, **kwargs)
         pipeline, body = timed
@@ -168,13 +164,16 @@ def _unbound(wrapped: Any) -> Any:
 
 
 @guarded
-def _timed(pipeline: Any, state: StreamState, args: Arguments, kwargs: Keywords) -> tuple[Any, Any] | None:
+def _timed(
+    pipeline: Any, operation: Operation, state: StreamState, args: Arguments, kwargs: Keywords
+) -> tuple[Any, Any] | None:
     if state.processing_began is not None:
         return None
     (body,) = (*args, *kwargs.values())
-    view = PipelineView(pipeline, state), timed_body(body, state)
+    view = PipelineView(traced(pipeline, operation, content=state.messages is not None), state)
+    body = timed_body(body, state)
     state.processing_began = now()
-    return view
+    return view, body
 
 
 ROWS = (

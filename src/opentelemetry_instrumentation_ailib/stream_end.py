@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
+from opentelemetry.util.genai.types import OutputMessage
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import logs, semconv
 from opentelemetry_instrumentation_ailib.exchange import end_exchange
 from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, CONSUMER, MAP, STAGE_OF, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import guarded
 
-_logger = logging.getLogger("ai_lib.stream")
 _record_stage = guarded(Operation.record_stage)
 
 
@@ -65,30 +64,38 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     _record_stages(operation, state, {operation.stage: kind})
     _record_stream(operation, state, outcome)
     answer = state.answer()
+    if state.messages is not None:
+        operation.outputs = _messages(state) or []
     operation.end(
         answer=answer,
         response=StreamSummary(outcome, answer.finish_reasons, answer.usage, state.bytes, state.frames, state.events),
         error=failure,
         duration=clock.total(),
+        outcome=outcome,
     )
-    if outcome == semconv.EMPTY:
-        _warn_empty(operation, state)
+    logs.stream_ended(operation, outcome, bytes=state.bytes, frames=state.frames)
+
+
+@guarded
+def _messages(state: StreamState) -> list[OutputMessage]:
+    return [] if state.messages is None else state.messages.messages(state.reasons)
 
 
 @guarded
 def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
-    clock = state.clock
+    clock, began = state.clock, operation.began
+    ended = began.epoch + int(clock.total() * 1e9)
     _record_stage(
         operation,
         semconv.REQUEST_COMPILE,
-        operation.began,
+        began,
         busy=clock.compile,
-        end_time=operation.began.epoch + int(clock.compile * 1e9),
+        end_time=began.epoch + int(clock.compile * 1e9),
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
         operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
-        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
+        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport, end_time=ended)
     if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
@@ -97,13 +104,21 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
         (semconv.PIPELINE_PROCESS, clock.pipeline, pipeline),
         (semconv.EVENT_MAP, clock.map, mapped),
     ):
-        _record_stage(operation, stage, state.processing_began, busy=busy, error=failed.get(stage), attributes=counts)
+        _record_stage(
+            operation,
+            stage,
+            state.processing_began,
+            busy=busy,
+            end_time=ended,
+            error=failed.get(stage),
+            attributes=counts,
+        )
 
 
 @guarded
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
-    labels = {key: operation.labels[key] for key in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL)}
+    labels = operation.model_labels
     instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
     instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)
     # The last frame counts as unmapped if the stream ended before it brought an event.
@@ -124,20 +139,5 @@ def _record_stream(operation: Operation, state: StreamState, outcome: str) -> No
             semconv.STREAM_EVENTS: state.events,
         }
     )
-
-
-def _warn_empty(operation: Operation, state: StreamState) -> None:
-    labels = operation.labels
-    _logger.warning(
-        "The stream of %s/%s brought %d bytes in %d frames and not one event: its manifest maps none of its frames",
-        labels[semconv.LABEL_PROVIDER],
-        labels[semconv.LABEL_MODEL],
-        state.bytes,
-        state.frames,
-        extra={
-            semconv.PROVIDER_ID: labels[semconv.LABEL_PROVIDER],
-            semconv.STREAM_OUTCOME: semconv.EMPTY,
-            semconv.STREAM_BYTES: state.bytes,
-            semconv.STREAM_FRAMES: state.frames,
-        },
-    )
+    if state.time_to_first_chunk is not None:
+        operation.attributes[semconv.RESPONSE_TIME_TO_FIRST_CHUNK] = state.time_to_first_chunk

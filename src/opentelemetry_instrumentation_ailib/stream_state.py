@@ -18,6 +18,7 @@ from opentelemetry_instrumentation_ailib.telemetry import Moment, guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
+    from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 
 # The parties among which the time of a stream is split, as the attributes of StageClock.
 COMPILE: Final = "compile"
@@ -94,6 +95,10 @@ class StreamState:
 
     clock: StageClock
     chunk_timing: bool
+    attentive: bool = False
+    messages: StreamMessages | None = None
+    chunk_arrived: float = 0.0
+    time_to_first_chunk: float | None = None
     bytes: int = 0
     last_chunk: Any = b""
     body_exhausted: bool = False

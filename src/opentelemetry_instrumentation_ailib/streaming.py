@@ -15,10 +15,13 @@ from opentelemetry.context import Context
 
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_end import end_stream
+from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from opentelemetry_instrumentation_ailib.stream_state import NOTES, StageClock, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
 
 _NOWHERE = Context()
+# What ends a stream goes through: the SDK, the handlers of logs and the queues that these use.
+_LOCKING = ("opentelemetry.sdk", "logging", "queue")
 
 
 class _Switch:
@@ -83,8 +86,8 @@ class EventStream(AsyncGenerator[Any, None]):
                 note(state, event.data)
         except Exception:  # noqa: S110 - an event of the user's own making may be anything
             pass
-        if state.chunk_timing or state.events == 1:
-            _record_chunk(self._operation)  # type: ignore[arg-type]
+        if state.attentive or state.events == 1:
+            _note_chunk(self._operation, state, event)  # type: ignore[arg-type]
         now = perf_counter()
         clock.map += now - clock.last
         clock.last = now
@@ -107,8 +110,8 @@ class EventStream(AsyncGenerator[Any, None]):
     def __del__(self) -> None:
         if self._operation is None:
             return
-        if _inside_sdk():
-            # The garbage collector called from within the SDK, whose locks must not be asked for again by this thread.
+        if _inside_locks():
+            # The garbage collector called from where this thread holds locks that it would ask for again.
             threading.Thread(target=self._close, name="ai-lib-stream-end", daemon=True).start()
         else:
             self._close()
@@ -117,9 +120,16 @@ class EventStream(AsyncGenerator[Any, None]):
         begin, self._begin = self._begin, None
         operation = self._operation = None if begin is None else begin()
         if operation is not None:
-            chunk_timing = operation.telemetry.config.chunk_timing
+            chunk_timing, wanted = operation.telemetry.config.chunk_timing, operation.telemetry.content.wanted
             self._context, self._switch = operation.context, _switch()
-            self._state = operation.stream = StreamState(StageClock(operation.began.seconds), chunk_timing)
+            started = operation.began.seconds
+            self._state = operation.stream = StreamState(
+                StageClock(started),
+                chunk_timing,
+                attentive=chunk_timing or wanted,
+                messages=StreamMessages() if wanted else None,
+                chunk_arrived=started,
+            )
         return self._state
 
     def _close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
@@ -132,13 +142,27 @@ class EventStream(AsyncGenerator[Any, None]):
             state.exchange = None  # It refers to the operation, which refers to this.
 
 
-_record_chunk = guarded(Operation.record_chunk)
+@guarded
+def _note_chunk(operation: Operation, state: StreamState, event: Any) -> None:
+    if state.messages is not None:
+        state.messages.note(event)
+    if not state.chunk_timing and state.events > 1:
+        return
+    # The first counts from the request, each other from the one before.
+    arrived = perf_counter()
+    seconds, state.chunk_arrived = arrived - state.chunk_arrived, arrived
+    instruments = operation.telemetry.instruments
+    if state.events == 1:
+        state.time_to_first_chunk = seconds
+        instruments.time_to_first_chunk.record(seconds, operation.identity, context=operation.context)
+    else:
+        instruments.time_per_output_chunk.record(seconds, operation.identity, context=operation.context)
 
 
-def _inside_sdk() -> bool:
+def _inside_locks() -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("opentelemetry.sdk"):
+        if frame.f_globals.get("__name__", "").startswith(_LOCKING):
             return True
         frame = frame.f_back
     return False

@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import Token
-from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from opentelemetry import context as otel_context
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_tracer
-from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
@@ -24,9 +24,20 @@ from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.metrics import Instruments
 from opentelemetry_instrumentation_ailib.version import __version__
 
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.content import Content
+    from opentelemetry_instrumentation_ailib.cost import Pricer
+    from opentelemetry_instrumentation_ailib.fields import Answer
+    from opentelemetry_instrumentation_ailib.live import LiveComponents
+    from opentelemetry_instrumentation_ailib.operation import Operation
+
+    Observer = Callable[[Operation, Answer, str | None, float], None]
+
 _logger = logging.getLogger(__name__)
 
 SCOPE = "opentelemetry_instrumentation_ailib"
+
+_BUNDLE = create_key("ai_lib.telemetry")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,18 +111,26 @@ class Telemetry:
     """Everything a wrapper needs to record.
 
     Attributes:
-        tracer: Makes the stage spans.
-        handler: Makes the operation spans, the ``gen_ai.client.*`` metrics and the events of the conventions.
-        instruments: The ``ai_lib.*`` instruments.
+        tracer: Makes the spans.
+        instruments: Take the measurements.
+        components: The resilience components that are alive.
         config: What the user chose.
+        content: Where the messages of calls go.
+        clients: The bundles of clients that have one of their own.
+        observers: Called with every operation that has ended, its answer, its error type and its duration.
+        identified: Called with every operation whose call statistics have become known.
         request_hook: Called with an operation's span and its request when the span has started.
         response_hook: Called with an operation's span and its response before the span ends.
     """
 
     tracer: Tracer
-    handler: TelemetryHandler
     instruments: Instruments
+    components: LiveComponents
     config: Config
+    content: Content
+    clients: WeakKeyDictionary[Any, Telemetry] = field(default_factory=WeakKeyDictionary)
+    observers: tuple[Observer, ...] = ()
+    identified: tuple[Callable[[Operation], None], ...] = ()
     request_hook: Hook | None = None
     response_hook: Hook | None = None
 
@@ -119,30 +138,46 @@ class Telemetry:
     def build(
         cls,
         config: Config,
+        components: LiveComponents,
+        content: Content,
         *,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
-        logger_provider: Any = None,
-        completion_hook: Any = None,
         request_hook: Hook | None = None,
         response_hook: Hook | None = None,
     ) -> Telemetry:
         """Assemble the bundle; a provider that is ``None`` is the global one."""
+        meter = get_meter(SCOPE, __version__, meter_provider, semconv.SCHEMA_URL)
+        components.observe(meter, meter_provider)
         return cls(
             tracer=get_tracer(SCOPE, __version__, tracer_provider, semconv.SCHEMA_URL),
-            handler=TelemetryHandler(
-                tracer_provider=tracer_provider,
-                meter_provider=meter_provider,
-                logger_provider=logger_provider,
-                completion_hook=completion_hook,
-                instrumentation_scope_name=SCOPE,
-                instrumentation_scope_version=__version__,
-            ),
-            instruments=Instruments(get_meter(SCOPE, __version__, meter_provider, semconv.SCHEMA_URL)),
+            instruments=Instruments(meter),
+            components=components,
             config=config,
+            content=content,
             request_hook=request_hook,
             response_hook=response_hook,
         )
+
+    def of(self, client: Any) -> Telemetry:
+        """Return the bundle for the calls of a client: its own, if it has one, or this."""
+        return self.clients.get(client, self) if self.clients else self
+
+    def prevailing(self) -> Telemetry:
+        """Return the bundle of the client that is being created in the current context, if it has one, or this."""
+        bundle = get_value(_BUNDLE)
+        return bundle if isinstance(bundle, Telemetry) else self
+
+    def within(self) -> Context:
+        """Return the current context with this bundle as the one that prevails there."""
+        return set_value(_BUNDLE, self)
+
+    @functools.cached_property
+    def pricer(self) -> Pricer | None:
+        """What prices calls, where the extra ``cost`` is installed. To ask for it first takes a while."""
+        from opentelemetry_instrumentation_ailib import cost
+
+        return cost.load()
 
     def start_stage(
         self, stage: str, context: Context, attributes: dict[str, AttributeValue], start_time: int | None = None

@@ -21,15 +21,30 @@ TRACES = Path(__file__).with_name("demo_traces.txt").read_text(encoding="utf-8")
 
 CHAT = 'model="gpt-4o",operation="chat",provider="openai"'
 REFUSED = 'model="large",operation="chat",provider="throttled"'
+OVERLOADED = 'model="large",operation="chat",provider="overloaded"'
 STREAM = 'model="gpt-4o"'
 COUNTS = {
-    f"ai_lib_requests_total{{{CHAT}}} 23.0",
+    f"ai_lib_requests_total{{{CHAT}}} 24.0",
     f"ai_lib_requests_total{{{REFUSED}}} 1.0",
-    f"ai_lib_request_duration_seconds_count{{{CHAT}}} 23.0",
+    f"ai_lib_request_duration_seconds_count{{{CHAT}}} 24.0",
     f"ai_lib_request_duration_seconds_count{{{REFUSED}}} 1.0",
-    f'ai_lib_tokens_total{{{CHAT},type="input"}} 210.0',
-    f'ai_lib_tokens_total{{{CHAT},type="output"}} 399.0',
+    f'ai_lib_tokens_total{{{CHAT},type="input"}} 220.0',
+    f'ai_lib_tokens_total{{{CHAT},type="output"}} 418.0',
     f'ai_lib_errors_total{{{REFUSED},stage="http.transport",type="rate_limited"}} 1.0',
+    f'ai_lib_errors_total{{{OVERLOADED},stage="http.transport",type="overloaded"}} 2.0',
+    f'ai_lib_errors_total{{{OVERLOADED},stage="resilience",type="circuit_open"}} 1.0',
+    f"ai_lib_requests_total{{{OVERLOADED}}} 3.0",
+    f"ai_lib_request_duration_seconds_count{{{OVERLOADED}}} 3.0",
+    f"ai_lib_requests_in_flight{{{OVERLOADED}}} 0.0",
+    'ai_lib_attempts_total{kind="initial",model="gpt-4o",provider="openai",type="ok"} 23.0',
+    'ai_lib_attempts_total{kind="initial",model="large",provider="throttled",type="rate_limited"} 1.0',
+    'ai_lib_attempts_total{kind="initial",model="large",provider="overloaded",type="overloaded"} 3.0',
+    'ai_lib_attempts_total{kind="retry",model="large",provider="overloaded",type="overloaded"} 1.0',
+    'ai_lib_attempts_total{kind="fallback",model="gpt-4o",provider="openai",type="ok"} 1.0',
+    'ai_lib_retries_total{model="large",provider="overloaded",type="overloaded"} 1.0',
+    'ai_lib_fallbacks_total{from="overloaded/large",to="openai/gpt-4o",type="overloaded"} 1.0',
+    'ai_lib_circuit_breaker_transitions_total{executor="overloaded/large",to="open"} 1.0',
+    'ai_lib_circuit_breaker_rejections_total{executor="overloaded/large"} 1.0',
     f"ai_lib_requests_in_flight{{{CHAT}}} 0.0",
     f"ai_lib_requests_in_flight{{{REFUSED}}} 0.0",
     f'ai_lib_streams_total{{{STREAM},outcome="completed",provider="openai"}} 1.0',
@@ -71,8 +86,18 @@ def test_it_says_what_it_does_as_it_goes(demo: subprocess.CompletedProcess[str])
         "a stream, read to its end by a consumer that takes 2 ms over each event",
         "a stream, left by `break` at event 5",
         "a call to a provider that answers 429",
+        "a call that an overloaded provider refuses twice, and a fallback model answers",
+        "3 calls to the overloaded provider through a circuit breaker that opens at failure 2",
         "20 calls at once",
         "done",
+    ]
+
+
+def test_it_shows_what_is_logged(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.findall(r"^ *log: (.*)$", demo.stdout, re.MULTILINE) == [
+        "WARNING ai_lib.resilience: chat overloaded/large: attempt 1 failed (overloaded), the next in 0.050 s",
+        "WARNING ai_lib.resilience: chat: overloaded/large failed (overloaded), openai/gpt-4o is asked instead",
+        "WARNING ai_lib.resilience: The circuit breaker of overloaded/large opened",
     ]
 
 
@@ -83,7 +108,7 @@ def test_it_shows_every_trace_as_a_tree(demo: subprocess.CompletedProcess[str]) 
         (r" +[\d.]+ %.*", " P"),
         (r" +[\d.]+ ms", " T"),
         (r"chunk=[\d.]+", "chunk=S"),
-        (r"│ +(?=\w)", "│  "),
+        (r'│ +(?=[\w"])', "│  "),
     ):
         shown = re.sub(pattern, letter, shown)
     assert shown.strip() == TRACES.strip()

@@ -246,5 +246,10 @@ def test_a_fallbacks_manifest_that_does_not_load_fails_the_call_in_that_stage(
 
     monkeypatch.setattr(httpx.AsyncClient, "get", no_network)
     ask(recorder, {}, fall_back, status=500)
-    assert assert_books_balance(recorder) == {**OPERATION, "error.type": PROTOCOL_ERROR}
+    assert assert_books_balance(recorder) == {
+        **OPERATION,
+        "ai_lib.fallback.count": 1,
+        "ai_lib.fallback.model": "m",
+        "error.type": PROTOCOL_ERROR,
+    }
     assert failures(recorder) == [(PROTOCOL_ERROR, "protocol.load")]

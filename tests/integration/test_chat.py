@@ -120,6 +120,8 @@ async def test_a_call_is_measured_once_in_every_instrument(instrumented: Recorde
         "server.port": port(server.base_url),
     }
     assert instrumented.metric_names() == [
+        "ai_lib.attempts",
+        "ai_lib.provider.health",
         "ai_lib.request.duration",
         "ai_lib.requests",
         "ai_lib.requests.in_flight",

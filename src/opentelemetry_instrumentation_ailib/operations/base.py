@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from opentelemetry.context import attach
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.util.types import AttributeValue
 
+from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 from opentelemetry_instrumentation_ailib.streaming import EventStream
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, guarded
 
+EXPLICIT: Final = "explicit"
+"""The provider of a client that was made without a manifest, as the runtime calls it since 1.2.0."""
+
 Begin = Callable[[Telemetry, Any, tuple[Any, ...], dict[str, Any]], Operation | None]
 Finish = Callable[[Operation, Any], None]
+
+
+def begin_operation(
+    telemetry: Telemetry, client: Any, name: str, *, model: Any, request: Any, attributes: dict[str, AttributeValue]
+) -> Operation:
+    """Open the operation of a client that makes its requests in one method, and enter its first stage.
+
+    Args:
+        telemetry: The bundle.
+        client: One of the runtime's clients besides ``AiClient``.
+        name: ``gen_ai.operation.name``.
+        model: The model, without its provider.
+        request: The arguments of the call by name, for the request hook.
+        attributes: What they say, by the names of the conventions.
+    """
+    # Before 1.2.0 most of these clients have an httpx client of their own for each call: one exchange, which nobody
+    # else can see.
+    transport = getattr(client, "_transport", None)
+    manifest = getattr(transport, "_manifest", None)
+    operation = Operation(
+        telemetry.of(client),
+        name=name,
+        provider_id=semconv.text(getattr(manifest, "id", None)) or EXPLICIT,
+        model=semconv.text(model) or "",
+        base_url=str(client._base_url if transport is None else transport._base_url),
+        request=request,
+        attributes=attributes,
+    )
+    if transport is None:
+        operation.secrets.add(client._api_key)
+        operation.unseen = operation.attempts.begin()
+    else:
+        operation.enter(semconv.REQUEST_COMPILE)
+    return operation
+
+
+def named(parameters: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by name.
+
+    Args:
+        parameters: The names, in order.
+        args: The positional ones.
+        kwargs: The others.
+    """
+    return {**dict(zip(parameters, args, strict=False)), **kwargs}
 
 
 def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
@@ -27,25 +77,61 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
     begin, finish = guarded(begin), guarded(finish)
 
     def build(telemetry: Telemetry) -> Wrapper:
-        async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            operation = begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
-            if operation is None:
-                return await wrapped(*args, **kwargs)
-            token = attach(operation.context)
-            try:
-                result = await wrapped(*args, **kwargs)
-            except BaseException as error:
-                detach(token, error)
-                operation.end(error=error)
-                raise
-            detach(token)
-            finish(operation, result)
-            operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
-            return result
+        def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            # Arguments that do not fit are refused when the call is made, and not when it is awaited.
+            call = wrapped(*args, **kwargs)
+            observed = _observe(_Call(call), lambda: begin(telemetry, instance, args, kwargs), finish)
+            _name_like(observed, call)
+            return observed
 
         return run
 
     return build
+
+
+class _Call:
+    """The runtime's coroutine. One that is never awaited goes without a word: the one around it is the one to warn of.
+
+    Args:
+        coroutine: The coroutine.
+    """
+
+    __slots__ = ("coroutine",)
+
+    def __init__(self, coroutine: Any) -> None:
+        self.coroutine = coroutine
+
+    def __del__(self) -> None:
+        _close(self.coroutine)
+
+
+@guarded
+def _close(coroutine: Any) -> None:
+    if isinstance(coroutine, Coroutine):
+        coroutine.close()
+
+
+@guarded
+def _name_like(observed: Coroutine[Any, Any, Any], call: Any) -> None:
+    for name in ("__name__", "__qualname__"):
+        setattr(observed, name, getattr(call, name, getattr(observed, name)))
+
+
+async def _observe(call: _Call, begin: Callable[[], Operation | None], finish: Finish) -> Any:
+    operation = begin() if is_instrumentation_enabled() else None
+    if operation is None:
+        return await call.coroutine
+    token = attach(operation.context)
+    try:
+        result = await call.coroutine
+    except BaseException as error:
+        detach(token, error)
+        operation.end(error=error)
+        raise
+    detach(token)
+    finish(operation, result)
+    operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
+    return result
 
 
 def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:

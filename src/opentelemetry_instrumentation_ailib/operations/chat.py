@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from opentelemetry.util.types import AttributeValue
+
 from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib.conversation import conversation_id
+from opentelemetry_instrumentation_ailib.live import STATES
+from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
-from opentelemetry_instrumentation_ailib.patching import Row
+from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
 
 _MODULE = "ai_lib_python.client.core"
@@ -30,7 +35,9 @@ def _statistics() -> Any:
     return None
 
 
-def _begin(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
+def _begin(
+    telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, stream: bool = False
+) -> Operation | None:
     builder = kwargs.get("builder", args[0] if args else None)
     outer = current_operation()
     if outer is not None and outer.caller is client:
@@ -38,15 +45,48 @@ def _begin(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dic
         outer.caller = None
         return None
     operation = Operation(
-        telemetry,
+        telemetry.of(client),
         name=semconv.CHAT,
         provider_id=semconv.text(client._manifest.id) or "",
         model=semconv.model_name(str(client._model_id)),
         base_url=str(client._transport._base_url),
         request=builder,
+        attributes=_request_attributes(builder, stream),
     )
-    _describe_request(operation, client, builder)
+    _note_resilience(operation, client)
+    _note_content(operation, builder)
     return operation
+
+
+@guarded
+def _request_attributes(builder: Any, stream: bool) -> dict[str, AttributeValue]:
+    attributes = dict(fields.request_attributes(builder))
+    if stream:
+        attributes[semconv.REQUEST_STREAM] = True
+    conversation = conversation_id()
+    if conversation is not None:
+        attributes[semconv.CONVERSATION_ID] = conversation
+    return attributes
+
+
+@guarded
+def _note_resilience(operation: Operation, client: Any) -> None:
+    operation.loader = client._loader
+    operation.executor = executor = client._executor
+    if executor is not None and executor.circuit_state in STATES:
+        operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
+
+
+@guarded
+def _note_content(operation: Operation, builder: Any) -> None:
+    content = operation.telemetry.content
+    if content.wanted:
+        inputs, system, tools = request_messages(builder)
+        operation.conversation = Conversation(inputs, [], system, tools)
+    elif content.emits:
+        operation.conversation = Conversation()
+    if operation.telemetry.pricer is not None:
+        operation.text_only = all(isinstance(message.content, str) for message in builder._messages)
 
 
 def _begin_with_stats(
@@ -58,36 +98,36 @@ def _begin_with_stats(
     return operation
 
 
-@guarded
-def _describe_request(operation: Operation, client: Any, builder: Any) -> None:
-    operation.set_fields(**dict(fields.request_fields(builder)))
-    executor = client._executor
-    if executor is not None and executor.circuit_state in ("closed", "open", "half_open"):
-        operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
-
-
 def _begin_stream(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
-    operation = _begin(telemetry, client, args, kwargs)
-    if operation is not None:
-        operation.set_fields(request_stream=True)
-        stats = _statistics()
-        if stats is not None:
-            operation.attributes[semconv.REQUEST_ID] = stats.client_request_id
+    operation = _begin(telemetry, client, args, kwargs, stream=True)
+    stats = None if operation is None else _statistics()
+    if operation is not None and stats is not None:
+        operation.identify(stats)
     return operation
 
 
 def _finish(operation: Operation, response: Any) -> None:
+    if operation.telemetry.content.wanted:
+        operation.outputs = _response_messages(response) or []
     operation.end(answer=fields.response_answer(response), response=response)
+
+
+_response_messages = guarded(response_messages)
 
 
 def _finish_with_stats(operation: Operation, result: Any) -> None:
     response, stats = result
-    operation.attributes[semconv.REQUEST_ID] = stats.client_request_id
+    operation.identify(stats)
     _finish(operation, response)
 
 
+def _execute(telemetry: Telemetry) -> Wrapper:
+    _ = telemetry.pricer  # Loaded while the application imports the runtime, not while it makes its first call.
+    return base.call(_begin, _finish)(telemetry)
+
+
 ROWS = (
-    Row(_MODULE, "AiClient._execute_chat", base.call(_begin, _finish)),
+    Row(_MODULE, "AiClient._execute_chat", _execute),
     Row(_MODULE, "AiClient._execute_chat_with_stats", base.call(_begin_with_stats, _finish_with_stats)),
     Row(_MODULE, "AiClient._execute_stream", base.stream(_begin_stream)),
 )

@@ -1,0 +1,110 @@
+"""The HTTP exchanges of an operation, and why there was more than one: retries and fallbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import logs, semconv
+
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.operation import Operation
+
+
+@dataclass
+class Attempts:
+    """What is known of the exchanges of an operation.
+
+    Attributes:
+        model: The model that is asked, with its provider.
+        count: Exchanges begun.
+        resends: Those among them that sent the request again.
+        retries: Retries decided on.
+        fallbacks: Turns to another model.
+        pending: The kind of the next exchange, where something decided on one.
+        failed: Whether the last exchange failed.
+        abandoned: The models turned away from, each with the error type that was the reason.
+    """
+
+    model: str
+    count: int = 0
+    resends: int = 0
+    retries: int = 0
+    fallbacks: int = 0
+    pending: str | None = None
+    failed: bool = False
+    abandoned: list[tuple[str, str]] = field(default_factory=list)
+
+    def begin(self) -> str:
+        """Count an exchange that begins and return its kind: ``initial``, ``retry`` or ``fallback``."""
+        # A transport of the user's own may retry without a word. The requests of a batch follow successes.
+        kind = self.pending or (semconv.RETRY if self.failed else semconv.INITIAL)
+        self.pending = None
+        self.count += 1
+        self.resends += kind != semconv.INITIAL
+        return kind
+
+
+def end_attempt(operation: Operation, kind: str, error: str | None) -> None:
+    """Record an exchange that is over.
+
+    Args:
+        operation: The operation it belongs to.
+        kind: What ``Attempts.begin`` returned for it.
+        error: Its error type, if it failed.
+    """
+    operation.attempts.failed = error is not None
+    labels = {**operation.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
+    operation.telemetry.instruments.attempts.add(1, labels, context=operation.context)
+
+
+def note_retry(operation: Operation, attempt: int, error: BaseException, delay: float) -> None:
+    """Record that the runtime is going to send a request again.
+
+    Args:
+        operation: The operation it belongs to.
+        attempt: How many attempts have failed.
+        error: What the last one failed with.
+        delay: Seconds until the next.
+    """
+    kind = semconv.failure_type(error) or semconv.OTHER
+    # A body that could not be parsed ended the attempt.
+    operation.leave(kind)
+    operation.attempts.retries += 1
+    operation.attempts.pending = semconv.RETRY
+    operation.stage = semconv.RESILIENCE
+    instruments, labels = operation.telemetry.instruments, {**operation.model_labels, semconv.LABEL_TYPE: kind}
+    instruments.retries.add(1, labels, context=operation.context)
+    instruments.retry_delay.record(delay, labels, context=operation.context)
+    operation.span.add_event(
+        semconv.RETRY_EVENT,
+        {semconv.EVENT_ATTEMPT: attempt, semconv.EVENT_DELAY: delay, semconv.ERROR_TYPE: kind},
+    )
+    logs.retry(operation, attempt, kind, delay)
+
+
+def note_fallback(operation: Operation, target: str, error: BaseException | None) -> None:
+    """Record that the runtime turns to another model.
+
+    Args:
+        operation: The operation it belongs to.
+        target: The model it turns to, with its provider: ``anthropic/claude-sonnet-4``.
+        error: What the model before failed with.
+    """
+    kind = operation.error_type(error) or semconv.OTHER
+    operation.leave(kind)
+    operation.dequeue()
+    attempts = operation.attempts
+    attempts.fallbacks += 1
+    attempts.pending = semconv.FALLBACK
+    origin, attempts.model = attempts.model, semconv.text(target) or semconv.OTHER
+    attempts.abandoned.append((origin, kind))
+    operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
+    operation.attributes[semconv.FALLBACK_MODEL] = semconv.model_name(attempts.model)
+    turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
+    instruments = operation.telemetry.instruments
+    instruments.fallbacks.add(1, {**turn, semconv.LABEL_TYPE: kind}, context=operation.context)
+    operation.span.add_event(semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind})
+    logs.fallback(operation, origin, attempts.model, kind)

@@ -1,0 +1,146 @@
+"""How the calls of each provider ended of late: what a provider's health is read from."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.operation import Operation
+
+# The window and the thresholds are those of the runtime's ProviderHealthTracker.
+WINDOW: Final = 100
+_UNHEALTHY: Final = 0.5
+_DEGRADED: Final = 0.1
+# An outcome speaks for five minutes. A provider that failed its last call would never recover where health decides
+# about traffic.
+MAX_AGE: Final = 300.0
+_MAX_PROVIDERS: Final = 256
+
+# What says nothing about the provider: the application gave up, or never asked.
+_NO_EVIDENCE: Final = frozenset({semconv.CANCELLED, semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
+_BEFORE_PROVIDER: Final = frozenset(
+    {semconv.CLIENT, semconv.PROTOCOL_LOAD, semconv.REQUEST_COMPILE, semconv.RESILIENCE}
+)
+# What json.dumps() raises, in the transport's hands, about a request that it cannot write.
+_NOT_SENT: Final = frozenset({"RecursionError", "TypeError", "UnicodeEncodeError", "ValueError"})
+# Answers that find fault with the request: the provider works.
+_ANSWERED: Final = frozenset({"invalid_request", "not_found", "request_too_large", "conflict"})
+
+_TRACKER_MODULE: Final = "ai_lib_python.telemetry.health"
+
+
+class Outcome(NamedTuple):
+    """How one call ended.
+
+    Attributes:
+        at: Monotonic seconds.
+        error: The error type, or ``None`` for a success.
+    """
+
+    at: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """The health of one provider.
+
+    Attributes:
+        status: One of ``semconv.HEALTH_STATUSES``.
+        error_rate: The share of failures among the calls.
+        calls: How many calls of the last five minutes it is based on, 100 at the most.
+        last_error: The error type of the last failure among them.
+    """
+
+    status: str
+    error_rate: float
+    calls: int
+    last_error: str | None
+
+
+@dataclass
+class Outcomes:
+    """The last outcomes of each provider.
+
+    Args:
+        feeds_tracker: Whether the runtime's ``get_health_tracker()`` gets them too.
+    """
+
+    # Every step is atomic, so that there is no lock that a garbage collection could find taken by its own thread.
+
+    feeds_tracker: bool = True
+    _providers: dict[str, deque[Outcome]] = field(default_factory=dict)
+
+    def observe(self, operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+        """Note what an operation that has ended says about the providers that it asked."""
+        for model, kind in operation.attempts.abandoned:
+            self._note(model.partition("/")[0], kind)
+        if error is None or _is_evidence(operation.stage, error):
+            self._note(str(operation.labels[semconv.LABEL_PROVIDER]), None if error in _ANSWERED else error)
+
+    def _note(self, provider: str, error: str | None) -> None:
+        window = self._providers.get(provider)
+        if window is None:
+            if len(self._providers) >= _MAX_PROVIDERS:
+                return
+            window = self._providers.setdefault(provider, deque(maxlen=WINDOW))
+        window.append(Outcome(time.monotonic(), error))
+        tracker = _tracker() if self.feeds_tracker else None
+        if tracker is not None:
+            _feed(tracker, provider, error)
+
+    def catch_up(self) -> None:
+        """Tell the runtime's tracker, which has just been imported, what happened before."""
+        tracker = _tracker()
+        if not self.feeds_tracker or tracker is None:
+            return
+        for provider, window in list(self._providers.items()):
+            for outcome in list(window):
+                _feed(tracker, provider, outcome.error)
+
+    def of(self, provider: str) -> Health:
+        """Return the health of a provider."""
+        since = time.monotonic() - MAX_AGE
+        recent = [outcome for outcome in list(self._providers.get(provider, ())) if outcome.at >= since]
+        errors = [outcome.error for outcome in recent if outcome.error is not None]
+        rate = len(errors) / len(recent) if recent else 0.0
+        return Health(_status(rate, len(recent)), rate, len(recent), errors[-1] if errors else None)
+
+    def all(self) -> dict[str, Health]:
+        """Return the health of every provider that was ever called in this round."""
+        return {provider: self.of(provider) for provider in list(self._providers)}
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every provider that was ever called in this round."""
+        return {provider: health.status for provider, health in self.all().items()}
+
+
+def _is_evidence(stage: str, error: str) -> bool:
+    unsent = stage in _BEFORE_PROVIDER or (stage == semconv.HTTP_TRANSPORT and error in _NOT_SENT)
+    return not unsent and error not in _NO_EVIDENCE
+
+
+def _status(rate: float, calls: int) -> str:
+    if not calls:
+        return semconv.UNKNOWN
+    if rate >= _UNHEALTHY:
+        return semconv.UNHEALTHY
+    return semconv.DEGRADED if rate >= _DEGRADED else semconv.HEALTHY
+
+
+def _tracker() -> Any:
+    # The package imports it, and most applications do not import the package.
+    get = getattr(sys.modules.get(_TRACKER_MODULE), "get_health_tracker", None)
+    return None if get is None else get()
+
+
+def _feed(tracker: Any, provider: str, error: str | None) -> None:
+    if error is None:
+        tracker.record_success(provider)
+    else:
+        tracker.record_failure(provider, error)

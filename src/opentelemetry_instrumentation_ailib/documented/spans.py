@@ -1,0 +1,147 @@
+"""Spans that users open with the runtime's ``Tracer.span``, as spans of the OpenTelemetry trace.
+
+The runtime's span and its twin have the same ids, so that either can be found by the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.context import attach
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    get_tracer,
+    set_span_in_context,
+)
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import masking, semconv
+from opentelemetry_instrumentation_ailib.documented.current import CURRENT
+from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
+from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
+from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+Target = Callable[..., Any]
+
+_MAX_TEXT: Final = 1024
+_EXCEPTION_MESSAGE: Final = "exception.message"
+
+
+@dataclass
+class _Twin:
+    span: Span
+    token: Any
+
+
+def _twin_tracer(tracer: Any) -> Tracer | None:
+    pipe = pipe_of(tracer)
+    if pipe is not None:
+        return pipe.tracer(tracer.name)
+    active = CURRENT.round
+    return None if active is None else get_tracer(tracer.name, tracer_provider=active.tracer_provider)
+
+
+@contextmanager
+def joined(tracer: Any, wrapped: Target, args: Arguments, kwargs: Keywords) -> Iterator[Any]:
+    """Run the runtime's ``Tracer.span`` with a twin of its span, current while it is.
+
+    Args:
+        tracer: The runtime's ``Tracer``.
+        wrapped: Its method.
+        args: The arguments.
+        kwargs: The others.
+    """
+    twin = span = None
+    try:
+        with wrapped(*args, **kwargs) as span:
+            twin = _open(tracer, span)
+            error: BaseException | None = None
+            try:
+                yield span
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                if twin is not None:
+                    detach(twin.token, error)
+    finally:
+        if twin is not None:
+            _close(twin, span)
+
+
+@guarded
+def _open(tracer: Any, span: Any) -> _Twin | None:
+    source = _twin_tracer(tracer) if is_instrumentation_enabled() else None
+    if source is None:
+        return None
+    parent = get_current_span().get_span_context()
+    twin = source.start_span(
+        span.name,
+        kind=SpanKind[span.kind.value],
+        attributes=_attributes(span.attributes),
+        start_time=int(span.start_time * 1e9),
+    )
+    context = twin.get_span_context()
+    # Without an SDK there is no span but the parent.
+    if context.is_valid and context.span_id != parent.span_id:
+        span.context = runtime_context(context)
+        span.parent_context = runtime_context(parent) if parent.is_valid else None
+    return _Twin(twin, attach(set_span_in_context(twin)))
+
+
+@guarded
+def _close(twin: _Twin, span: Any) -> None:
+    for event in span.events:
+        twin.span.add_event(event.name, _attributes(event.attributes), int(event.timestamp * 1e9))
+    twin.span.set_attributes(_attributes(span.attributes))
+    status = StatusCode[span.status.value]
+    twin.span.set_status(Status(status, _text(span.status_message) if status is StatusCode.ERROR else None))
+    twin.span.end(None if span.end_time is None else int(span.end_time * 1e9))
+
+
+def _attributes(attributes: Any) -> dict[str, AttributeValue]:
+    return {str(key): _value(key, value) for key, value in attributes.items() if value is not None}
+
+
+def _value(key: Any, value: Any) -> AttributeValue:
+    if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [semconv.bounded(str(item), _MAX_TEXT) for item in value]
+    text = str(value)
+    return _text(text) if key == _EXCEPTION_MESSAGE else semconv.bounded(text, _MAX_TEXT)
+
+
+def _text(message: str) -> str:
+    return masking.masked(message, _MAX_TEXT)
+
+
+def start_span(wrapped: Target, args: Arguments, kwargs: Keywords) -> Any:
+    """Run the runtime's ``Tracer.start_span`` with the span that is current in OpenTelemetry for a parent.
+
+    Args:
+        wrapped: The method.
+        args: The arguments.
+        kwargs: The others.
+    """
+    return wrapped(*args, **(_with_parent(wrapped, args, kwargs) or kwargs))
+
+
+@guarded
+def _with_parent(wrapped: Any, args: Arguments, kwargs: Keywords) -> Keywords | None:
+    current = get_current_span().get_span_context()
+    # name, kind, parent
+    if len(args) > 2 or kwargs.get("parent") is not None or not current.is_valid or not is_instrumentation_enabled():
+        return None
+    return {**kwargs, "parent": runtime_context(current)}

@@ -1,0 +1,180 @@
+"""How an operation ends: its measurements, the rest of its attributes, the end of its span, its record in the log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib.attempts import end_attempt
+from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.fitting import fitted
+from opentelemetry_instrumentation_ailib.masking import safe_message
+from opentelemetry_instrumentation_ailib.telemetry import Hook, guarded
+
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.messages import Conversation
+    from opentelemetry_instrumentation_ailib.operation import Operation
+
+_NOTHING = Usage()
+
+
+def end(
+    operation: Operation,
+    answer: Answer,
+    response: Any,
+    error: BaseException | str | None,
+    duration: float | None,
+    outcome: str | None,
+) -> None:
+    """Record everything about an operation that is over, and end its span.
+
+    Args:
+        operation: The operation.
+        answer: What the provider said about its answer.
+        response: What the response hook gets.
+        error: What made it fail, as an exception or an error type.
+        duration: Seconds since the start; until now by default.
+        outcome: How a stream ended.
+    """
+    kind = _error_type(operation, error)
+    _leave(operation, kind)
+    if duration is None:
+        duration = time.perf_counter() - operation.began.seconds
+    _measure(operation, answer, kind, duration)
+    _price(operation, answer.usage)
+    attributes = _describe(operation, answer, kind) or {}
+    if operation.conversation is not None:
+        _capture(operation, operation.conversation, attributes)
+    if response is not None:
+        call_hook(operation.telemetry.response_hook, operation.span, response)
+    if kind is not None:
+        _fail(operation, error)
+    _end_span(operation, duration)
+    for observe in operation.telemetry.observers:
+        observe(operation, answer, kind, duration)
+    logs.request_finished(
+        operation,
+        outcome=outcome or (semconv.ERROR if kind else semconv.OK),
+        duration=duration,
+        error=kind,
+        usage=answer.usage,
+        finish_reasons=answer.finish_reasons,
+    )
+
+
+@guarded
+def _error_type(operation: Operation, error: BaseException | str | None) -> str | None:
+    operation.dequeue()
+    return operation.error_type(error)
+
+
+@guarded
+def _measure(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+    instruments, labels, context = operation.telemetry.instruments, operation.labels, operation.context
+    instruments.requests_in_flight.add(-1, operation.asked, context=context)
+    instruments.requests.add(1, labels, context=context)
+    instruments.request_duration.record(duration, labels, context=context)
+    if answer.usage is not _NOTHING:
+        _count_tokens(operation, answer.usage)
+    if error is not None:
+        stage = semconv.error_stage(error, operation.stage)
+        instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
+    _measure_conventions(operation, answer, error, duration)
+
+
+def _count_tokens(operation: Operation, usage: Usage) -> None:
+    instruments, context = operation.telemetry.instruments, operation.context
+    for kind, count in (("input", usage.input), ("output", usage.output)):
+        if count:
+            instruments.tokens.add(count, {**operation.labels, semconv.LABEL_TYPE: kind}, context=context)
+    kinds = (("cache_read", usage.cache_read), ("cache_write", usage.cache_write), ("reasoning", usage.reasoning))
+    for kind, count in kinds:
+        if count:
+            instruments.token_details.add(count, {**operation.model_labels, semconv.LABEL_TYPE: kind}, context=context)
+
+
+def _measure_conventions(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+    instruments, context = operation.telemetry.instruments, operation.context
+    attributes = dict(operation.identity)
+    if answer.model is not None:
+        attributes[semconv.RESPONSE_MODEL] = answer.model
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error
+    instruments.operation_duration.record(duration, attributes, context=context)
+    for kind, count in (("input", answer.usage.input), ("output", answer.usage.output)):
+        if count is not None:
+            instruments.token_usage.record(count, {**attributes, semconv.TOKEN_TYPE: kind}, context=context)
+
+
+@guarded
+def _price(operation: Operation, usage: Usage) -> None:
+    pricer = operation.telemetry.pricer
+    if pricer is None or usage is _NOTHING:
+        return
+    provider, model = (str(operation.labels[name]) for name in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL))
+    cost = pricer.price(provider, model, usage, text_only=operation.text_only)
+    if cost is not None:
+        operation.attributes[semconv.COST] = cost
+        operation.telemetry.instruments.cost.add(cost, operation.model_labels, context=operation.context)
+
+
+@guarded
+def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        **dict(answer.attributes()),
+        **operation.attributes,
+        semconv.ATTEMPTS: operation.attempts.count,
+    }
+    if operation.waited is not None:
+        attributes[semconv.RESILIENCE_WAIT] = operation.waited
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error
+    operation.span.set_attributes(attributes)
+    return attributes
+
+
+@guarded
+def _capture(operation: Operation, conversation: Conversation, attributes: dict[str, AttributeValue]) -> None:
+    content = operation.telemetry.content
+    conversation = fitted(replace(conversation, outputs=operation.outputs), *operation.secrets)
+    operation.span.set_attributes(content.span_attributes(conversation))
+    content.finish(operation.span, operation.context, {**operation.described, **attributes}, conversation)
+
+
+@guarded
+def _leave(operation: Operation, error: str | None) -> None:
+    operation.leave(error)
+    if operation.unseen is not None:
+        end_attempt(operation, operation.unseen, error)
+
+
+@guarded
+def _end_span(operation: Operation, duration: float) -> None:
+    operation.span.end(operation.began.epoch + int(duration * 1e9))
+
+
+_message = guarded(safe_message)
+
+
+@guarded
+def _fail(operation: Operation, error: BaseException | str | None) -> None:
+    message = _message(error, operation.secrets) if isinstance(error, BaseException) else None
+    operation.span.set_status(Status(StatusCode.ERROR, message))
+
+
+@guarded
+def call_hook(hook: Hook | None, span: Span, subject: Any) -> None:
+    """Call a hook of the user's with a span that is recorded.
+
+    Args:
+        hook: The hook, if there is one.
+        span: The operation span.
+        subject: The request or the response.
+    """
+    if hook is not None and span.is_recording():
+        hook(span, subject)

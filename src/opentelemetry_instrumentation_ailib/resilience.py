@@ -1,0 +1,249 @@
+"""Resilience: retries, circuit breakers, rate limiters and back-pressure, inside of executors and on their own.
+
+The modules are patched when the application imports them, which is when it opts in. Streams bypass the executor: no
+retry, breaker or queue acts on them, and none is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from wrapt import CallableObjectProxy
+
+from opentelemetry_instrumentation_ailib import live, logs, semconv
+from opentelemetry_instrumentation_ailib.attempts import note_retry
+from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
+from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+Target = Callable[..., Any]
+
+# --- executors ---
+
+
+def _created(telemetry: Telemetry) -> Wrapper:
+    adopt = guarded(telemetry.components.adopt)
+
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        result = wrapped(*args, **kwargs)
+        adopt(instance)
+        return result
+
+    return run
+
+
+def _executed(telemetry: Telemetry) -> Wrapper:
+    adopt = guarded(telemetry.components.adopt)
+
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        adopt(instance)  # It may be older than the instrumentation.
+        operation = current_operation()
+        if operation is not None and operation.executor is instance:
+            operation.enqueue()
+        return wrapped(*args, **kwargs)
+
+    return run
+
+
+def _component_created(kind: str) -> Callable[[Telemetry], Wrapper]:
+    def build(telemetry: Telemetry) -> Wrapper:
+        register = guarded(telemetry.components.component)
+
+        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            result = wrapped(*args, **kwargs)
+            register(kind, instance)
+            return result
+
+        return run
+
+    return build
+
+
+def _component_used(kind: str) -> Callable[[Telemetry], Wrapper]:
+    def build(telemetry: Telemetry) -> Wrapper:
+        register = guarded(telemetry.components.component)
+
+        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            register(kind, instance)
+            return wrapped(*args, **kwargs)
+
+        return run
+
+    return build
+
+
+# --- retries ---
+
+
+def _retried(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        operation = current_operation()
+        if operation is not None and getattr(operation.executor, "_retry", None) is instance:
+            args, kwargs = _observed(operation, args, kwargs) or (args, kwargs)
+        return wrapped(*args, **kwargs)
+
+    return run
+
+
+@guarded
+def _observed(operation: Operation, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
+    theirs = args[1] if len(args) > 1 else kwargs.get("on_retry")
+
+    def on_retry(attempt: int, error: Exception, delay: float) -> None:
+        _note_retry(operation, attempt, error, delay)
+        if theirs:
+            theirs(attempt, error, delay)
+
+    return args[:1], {**{key: value for key, value in kwargs.items() if key != "on_retry"}, "on_retry": on_retry}
+
+
+_note_retry = guarded(note_retry)
+
+# --- circuit breakers ---
+
+
+def _transition(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        before = _state(instance)
+        result = wrapped(*args, **kwargs)
+        _note_transition(telemetry, instance, before)
+        return result
+
+    return run
+
+
+@guarded
+def _state(breaker: Any) -> str:
+    return str(breaker.state.value)
+
+
+@guarded
+def _note_transition(telemetry: Telemetry, breaker: Any, before: str | None) -> None:
+    executor, state = telemetry.components.component(live.BREAKER, breaker).executor, _state(breaker)
+    if state is None or state == before or not is_instrumentation_enabled():
+        return
+    labels = {semconv.LABEL_EXECUTOR: executor, semconv.LABEL_TO: state}
+    telemetry.instruments.circuit_breaker_transitions.add(1, labels)
+    if state == live.STATES[-1]:
+        logs.circuit_opened(executor)
+
+
+def _guarded_by_breaker(telemetry: Telemetry) -> Wrapper:
+    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        _known(telemetry, live.BREAKER, instance)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            _count_rejections(telemetry, instance)
+
+    return run
+
+
+@guarded
+def _known(telemetry: Telemetry, kind: str, instance: Any) -> None:
+    telemetry.components.component(kind, instance)
+
+
+@guarded
+def _count_rejections(telemetry: Telemetry, breaker: Any) -> None:
+    rejections, executor = telemetry.components.new_rejections(breaker)
+    if rejections > 0 and is_instrumentation_enabled():
+        telemetry.instruments.circuit_breaker_rejections.add(rejections, {semconv.LABEL_EXECUTOR: executor})
+
+
+# --- rate limiters ---
+
+
+def _limited(telemetry: Telemetry) -> Wrapper:
+    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        began = perf_counter()
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            # What it returns leaves out the time queued for its lock, behind others who wait.
+            _note_limited(telemetry, instance, perf_counter() - began)
+
+    return run
+
+
+@guarded
+def _note_limited(telemetry: Telemetry, limiter: Any, waited: float) -> None:
+    executor = telemetry.components.component(live.LIMITER, limiter).executor
+    if limiter.is_limited and is_instrumentation_enabled():
+        telemetry.instruments.rate_limiter_wait.record(waited, {semconv.LABEL_EXECUTOR: executor})
+
+
+# --- back-pressure ---
+
+
+class _Permit(CallableObjectProxy):  # type: ignore[type-arg]
+    """The runtime's context manager around a permit, whose entry is timed."""
+
+    def __init__(self, manager: Any, telemetry: Telemetry, control: Any) -> None:
+        super().__init__(manager)
+        self._self_telemetry = telemetry
+        self._self_control = control
+
+    async def __aenter__(self) -> Any:
+        began = perf_counter()
+        try:
+            return await self.__wrapped__.__aenter__()
+        finally:
+            # Refused or granted, it waited.
+            _note_permit(self._self_telemetry, self._self_control, perf_counter() - began)
+
+    async def __aexit__(self, *exception: Any) -> Any:
+        try:
+            return await self.__wrapped__.__aexit__(*exception)
+        except BaseException as error:
+            _note_mistake(self._self_control, error, exception[1])
+            raise
+
+
+@guarded
+def _note_mistake(control: Any, error: BaseException, cause: BaseException | None) -> None:
+    # It takes a timeout inside of its permit for one of its queue.
+    operation = current_operation()
+    if operation is None or cause is None or cause is error:
+        return
+    if getattr(operation.executor, live.BACKPRESSURE, None) is control:
+        operation.mistaken(error, semconv.failure_type(cause) or semconv.OTHER)
+
+
+def _permitted(telemetry: Telemetry) -> Wrapper:
+    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+        return _Permit(wrapped(*args, **kwargs), telemetry, instance)
+
+    return run
+
+
+@guarded
+def _note_permit(telemetry: Telemetry, control: Any, waited: float) -> None:
+    executor = telemetry.components.component(live.BACKPRESSURE, control).executor
+    if control.is_limited and is_instrumentation_enabled():
+        telemetry.instruments.backpressure_wait.record(waited, {semconv.LABEL_EXECUTOR: executor})
+
+
+_PACKAGE = "ai_lib_python.resilience"
+
+ROWS = (
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.__init__", _created),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute", _executed),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute_with_stats", _executed),
+    Row(f"{_PACKAGE}.retry", "RetryPolicy.execute", _retried),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.__init__", _component_created(live.BREAKER)),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker._transition_to", _transition),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.reset", _transition),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.execute", _guarded_by_breaker),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.__init__", _component_created(live.LIMITER)),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.acquire", _limited),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.try_acquire", _component_used(live.LIMITER)),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.__init__", _component_created(live.BACKPRESSURE)),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.acquire", _permitted),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.try_acquire", _component_used(live.BACKPRESSURE)),
+)

@@ -1,0 +1,256 @@
+"""What holds for the operations of all clients besides ``AiClient``: hooks, imports, subclasses, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ai_lib_python.embeddings.client import EmbeddingClient
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import TracerProvider
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from other_clients import CALLS, TEXTS, Call, opened, vectors
+from provider import provider
+from recorder import Recorder
+
+EVERY = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+STAGES = ["ai_lib.http.transport", "ai_lib.pipeline.process", "ai_lib.request.compile"]
+MODULES = (
+    "ai_lib_python.embeddings.client",
+    "ai_lib_python.rerank.client",
+    "ai_lib_python.stt.client",
+    "ai_lib_python.tts.client",
+)
+
+
+def recorded(call: Call) -> list[str]:
+    """Return the names of the spans of a call, sorted."""
+    return sorted([*(STAGES if call.visible else []), call.span])
+
+
+def spans_of(recorder: Recorder) -> list[str]:
+    """Return the names of all spans but those of manifests being loaded."""
+    return [name for name in recorder.names() if not name.endswith(".load")]
+
+
+async def made(call: Call) -> Any:
+    """Make a call with a client of its own."""
+    async with provider(call.answer) as server, opened(await call.open(server.base_url)) as client:
+        return await call.make(client)
+
+
+@EVERY
+async def test_hooks_get_the_arguments_by_name_and_the_result(recorder: Recorder, call: Call) -> None:
+    seen: list[tuple[str, Any]] = []
+    AiLibInstrumentor().instrument(
+        **recorder.providers,
+        request_hook=lambda span, request: seen.append((span.name, request)),
+        response_hook=lambda span, response: seen.append((span.name, response)),
+    )
+    result = await made(call)
+    AiLibInstrumentor().uninstrument()
+
+    assert [name for name, _ in seen] == [call.span] * 2
+    assert seen[0][1] == call.parameters
+    assert seen[1][1] is result
+
+
+@EVERY
+async def test_suppressed_calls_are_not_recorded(instrumented: Recorder, call: Call) -> None:
+    with suppress_instrumentation():
+        result = await made(call)
+
+    assert result is not None
+    assert instrumented.spans() == []
+    assert instrumented.metric_names() == []
+
+
+@EVERY
+async def test_a_call_is_a_child_of_the_users_span(instrumented: Recorder, call: Call) -> None:
+    with instrumented.tracer_provider.get_tracer("app").start_as_current_span("consumer") as consumer:
+        await made(call)
+
+    span = instrumented.span(call.span)
+    assert span.parent is not None
+    assert span.parent.span_id == consumer.get_span_context().span_id
+    assert spans_of(instrumented) == sorted(["consumer", *recorded(call)])
+
+
+@EVERY
+async def test_clients_that_exist_are_instrumented_and_left_alone_again(recorder: Recorder, call: Call) -> None:
+    async with provider(call.answer) as server, opened(await call.open(server.base_url)) as client:
+        method = getattr(client, call.method)
+        AiLibInstrumentor().instrument(**recorder.providers)
+        bound = getattr(client, call.method)
+        await call.make(client)
+        AiLibInstrumentor().uninstrument()
+        # Neither what was bound before nor what was bound in between records anything now.
+        await method(**call.parameters)
+        await bound(**call.parameters)
+
+    assert spans_of(recorder) == recorded(call)
+
+
+SCRIPT = """
+import asyncio, importlib, json, sys
+from recorder import Recorder
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+
+def loaded():
+    return sorted(name for name in sys.modules if name.split(".")[0] == "ai_lib_python")
+
+async def make(call):
+    async with provider(call.answer) as server, opened(await call.open(server.base_url)) as client:
+        await call.make(client)
+
+recorder = Recorder()
+if sys.argv[1] == "instrumented":
+    AiLibInstrumentor().instrument(**recorder.providers)
+seen = [loaded()]
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+    seen.append(loaded())
+from other_clients import CALLS, opened
+from provider import provider
+for call in CALLS.values():
+    asyncio.run(make(call))
+print(json.dumps([seen, [name for name in recorder.names() if not name.endswith(".load")]]))
+"""
+
+
+def run(mode: str) -> Any:
+    """Run the script in a fresh interpreter and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", SCRIPT, mode, *MODULES]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_modules_are_patched_when_the_application_imports_them_and_never_before() -> None:
+    (before, *later), names = run("instrumented")
+    assert before == []
+    assert names == sorted(name for call in CALLS.values() for name in recorded(call))
+    # Each alone, and nothing else of the runtime than without us.
+    assert [[module for module in MODULES if module in loaded] for loaded in later] == [
+        list(MODULES[:count]) for count in range(1, len(MODULES) + 1)
+    ]
+    assert run("plain") == [[before, *later], []]
+
+
+# --- subclasses ---
+
+
+class Overriding(EmbeddingClient):
+    """A client that embeds one text as a batch of one."""
+
+    async def embed(self, text: str, dimensions: int | None = None) -> Any:
+        return await self.embed_batch([text], dimensions)
+
+
+class OneByOne(EmbeddingClient):
+    """A client that embeds a batch one text after the other."""
+
+    async def embed_batch(self, texts: list[str], dimensions: int | None = None, batch_size: int = 100) -> Any:
+        return [await self.embed(text, dimensions) for text in texts]
+
+
+class Extending(EmbeddingClient):
+    """A client that changes what its methods get."""
+
+    async def embed(self, text: str, dimensions: int | None = None) -> Any:
+        return await super().embed(text.lower(), dimensions)
+
+    async def _execute(self, request: Any) -> Any:
+        return await super()._execute(request)
+
+
+class Cached(EmbeddingClient):
+    """A client that asks nobody and answers with something of its own."""
+
+    async def _execute(self, request: Any) -> Any:
+        return {"cached": request.input}
+
+
+class Concurrent(EmbeddingClient):
+    """A client that sends the texts of a batch at the same time."""
+
+    async def _execute(self, request: Any) -> Any:
+        requests = [type(request)(input=text, model=request.model) for text in request.input]
+        return (await asyncio.gather(*map(super()._execute, requests)))[0]
+
+
+async def subclassed(kind: type[EmbeddingClient], method: str) -> Any:
+    async with provider(vectors()) as server, opened(await CALLS["embed"].open(server.base_url)) as client:
+        client.__class__ = kind
+        return await getattr(client, method)("One" if method == "embed" else TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "operations"),
+    [(Overriding, "embed", 1), (OneByOne, "embed_batch", 3), (Extending, "embed", 1), (Extending, "embed_batch", 1)],
+)
+async def test_a_subclass_is_counted_by_the_calls_it_makes(
+    instrumented: Recorder, kind: type[EmbeddingClient], method: str, operations: int
+) -> None:
+    await subclassed(kind, method)
+
+    assert spans_of(instrumented) == sorted([*STAGES * operations, *["embeddings embed-3"] * operations])
+    assert [value for _, value in instrumented.points("ai_lib.requests")] == [operations]
+    assert [value for _, value in instrumented.points("ai_lib.attempts")] == [operations]
+    assert [value for _, value in instrumented.points("ai_lib.tokens")] == [8 * operations]
+
+
+async def test_a_subclass_that_answers_with_something_of_its_own_is_recorded(instrumented: Recorder) -> None:
+    assert await subclassed(Cached, "embed") == {"cached": "One"}
+
+    assert spans_of(instrumented) == ["ai_lib.request.compile", "embeddings embed-3"]
+    assert [value for _, value in instrumented.points("ai_lib.requests.in_flight")] == [0]
+
+
+async def test_a_subclass_that_sends_at_the_same_time_is_one_operation(instrumented: Recorder) -> None:
+    await subclassed(Concurrent, "embed_batch")
+
+    assert spans_of(instrumented).count("embeddings embed-3") == 1
+    assert spans_of(instrumented).count("ai_lib.http.transport") == 3
+    assert [value for _, value in instrumented.points("ai_lib.attempts")] == [3]
+    assert [value for _, value in instrumented.points("ai_lib.requests.in_flight")] == [0]
+
+
+# --- memory ---
+
+
+class Payload(str):
+    """What a caller embeds, which can be watched."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_nothing_of_a_call_is_kept(recorder: Recorder, fails: bool) -> None:
+    AiLibInstrumentor().instrument(**{**recorder.providers, "tracer_provider": TracerProvider()})
+    text = Payload("one")
+    watched = weakref.ref(text)
+    async with provider([] if fails else vectors()) as server, opened(await CALLS["embed"].open(server.base_url)) as it:
+        gc.collect()
+        gc.disable()
+        try:
+            await asyncio.gather(it.embed(text), return_exceptions=True)
+            del text
+            alive = watched() is not None
+        finally:
+            gc.enable()
+            AiLibInstrumentor().uninstrument()
+    # The traceback of an exception refers to what it passed through, and is referred to.
+    assert fails or not alive
+    gc.collect()
+    assert watched() is None
