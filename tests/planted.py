@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import functools
@@ -17,7 +18,6 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from ai_lib_python import AiClient
-from ai_lib_python.protocol.manifest import ProtocolManifest
 from ai_lib_python.transport import auth
 from google.protobuf.json_format import MessageToJson
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
@@ -76,7 +76,9 @@ class Exported:
     def logs(self) -> Iterator[None]:
         """Export what our loggers log at any level, and keep the lines that a log file would have."""
         handlers = _Lines(self.lines), _exporting_handler(self.recorder)
-        loggers = [logging.getLogger(name) for name in ("ai_lib", "ai_lib_python", "opentelemetry_instrumentation_ailib")]
+        loggers = [
+            logging.getLogger(name) for name in ("ai_lib", "ai_lib_python", "opentelemetry_instrumentation_ailib")
+        ]
         levels = [logger.level for logger in loggers]
         for logger in loggers:
             logger.setLevel(5)
@@ -137,9 +139,11 @@ def _around(content: bytes, secret: str) -> str:
 
 
 def _exporting_handler(recorder: Recorder) -> logging.Handler:
-    # That of the SDK is deprecated for one of a package that the runtime's oldest releases do not come with.
-    from opentelemetry.sdk._logs import LoggingHandler
-
+    # The one of the SDK is deprecated for one of a package of its own.
+    try:
+        from opentelemetry.instrumentation.logging.handler import LoggingHandler
+    except ImportError:
+        from opentelemetry.sdk._logs import LoggingHandler  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return LoggingHandler(logger_provider=recorder.logger_provider)
@@ -160,72 +164,100 @@ class Kind(NamedTuple):
     place: str = "environment"
 
 
-async def plant(kind: Kind, secret: str, folder: Path, patch: pytest.MonkeyPatch) -> str | None:
-    """Write the manifest of a provider ``planted``, put its credential where it belongs, and return it as an argument.
+def plant(
+    kind: Kind, secret: str, folder: Path, patch: pytest.MonkeyPatch, provider_id: str = "planted", **more: Any
+) -> str | None:
+    """Write the manifest of a provider and put its credential where it belongs; return it where it is an argument.
 
     Args:
         kind: The kind of credential.
         secret: The credential.
         folder: Where to write.
         patch: Changes the environment.
+        provider_id: The manifest's id.
+        more: What the manifest has besides.
     """
+    token, convention = f"{provider_id.upper()}_TOKEN", f"{provider_id.upper()}_API_KEY"
     manifest = {
-        "id": "planted",
+        "id": provider_id,
         "protocol_version": "1.5",
-        "endpoint": {"base_url": "http://planted.example/v1"},
-        "auth": {**kind.auth, **({"token_env": "PLANTED_TOKEN"} if kind.place == "environment" else {})},
+        "endpoint": {"base_url": f"http://{provider_id}.example/v1"},
+        "auth": {**kind.auth, **({"token_env": token} if kind.place == "environment" else {})},
         "endpoints": {name: {"path": f"/{name}", "method": "POST"} for name in ("chat", "embeddings", "rerank")},
         "streaming": {"decoder": {"format": "sse", "strategy": "openai_chat"}},
+        **more,
     }
-    path = folder / "v1" / "providers" / "planted.json"
-    path.parent.mkdir(parents=True)
+    path = folder / "v1" / "providers" / f"{provider_id}.yaml"  # Of which JSON is a part.
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(manifest))
     patch.setenv("AI_PROTOCOL_DIR", str(folder))
-    for name in ("PLANTED_TOKEN", "PLANTED_API_KEY"):
-        patch.delenv(name, raising=False)
-    keyring = {("ai-protocol", "planted"): secret} if kind.place == "keyring" else {}
-    patch.setattr(auth, "_keyring", SimpleNamespace(get_password=lambda *key: keyring.get(key)))
-    if kind.place == "environment":
-        patch.setenv("PLANTED_TOKEN", secret)
-    if kind.place == "convention":
-        patch.setenv("PLANTED_API_KEY", secret)
-    if kind.place == "argument" or not SHARED:
-        return secret
-    return auth.resolve_credential("planted", ProtocolManifest.model_validate(manifest)).secret and None
+    patch.setenv(token, secret if kind.place == "environment" else "")
+    patch.setenv(convention, secret if kind.place == "convention" else "")
+    kept = {("ai-protocol", provider_id): secret} if kind.place == "keyring" else {}
+    patch.setattr(auth, "_keyring", SimpleNamespace(get_password=lambda *names: kept.get(names)))
+    return secret if kind.place == "argument" else None
 
 
 # --- the calls that carry it ---
 
 PROMPT = "Where is it planted?"
-Make = Callable[[Any], Awaitable[Any]]
 
 
 async def _stream(client: Any) -> Any:
     return [event async for event in client.chat().user(PROMPT).stream()]
 
 
-async def _chatter(base_url: str, key: str | None, **options: Any) -> Any:
-    return await AiClient.create("planted/m", base_url=base_url, api_key=key, **options)
+async def chatter(base_url: str, *, model: str, key: str | None, **options: Any) -> Any:
+    """Return a client for chat."""
+    return await AiClient.create(model, base_url=base_url, api_key=key, **options)
 
 
-CALLS: dict[str, tuple[Callable[..., Awaitable[Any]], Make]] = {
-    "chat": (_chatter, lambda client: client.chat().user(PROMPT).execute()),
-    "stream": (_chatter, _stream),
-    "embeddings": (embedder, lambda client: client.embed(PROMPT)),
-    "rerank": (reranker, lambda client: client.rerank(PROMPT, ["here", "there"])),
-    "speech_to_text": (transcriber, lambda client: client.transcribe(PROMPT.encode())),
-    "text_to_speech": (speaker, lambda client: client.synthesize(PROMPT)),
+class Carrier(NamedTuple):
+    """A kind of call that carries the credential.
+
+    Attributes:
+        open: Returns a client.
+        make: Makes the call.
+        resolves: Whether the client finds the credential itself. Before 1.2.0 some have to be given it.
+    """
+
+    open: Callable[..., Awaitable[Any]]
+    make: Callable[[Any], Awaitable[Any]]
+    resolves: bool = True
+
+
+CALLS = {
+    "chat": Carrier(chatter, lambda client: client.chat().user(PROMPT).execute()),
+    "stream": Carrier(chatter, _stream),
+    "embeddings": Carrier(embedder, lambda client: client.embed(PROMPT)),
+    "rerank": Carrier(reranker, lambda client: client.rerank(PROMPT, ["here", "there"]), SHARED),
+    "speech_to_text": Carrier(transcriber, lambda client: client.transcribe(PROMPT.encode()), SHARED),
+    "text_to_speech": Carrier(speaker, lambda client: client.synthesize(PROMPT), SHARED),
 }
 
 
 @contextlib.asynccontextmanager
-async def callers(base_url: str, key: str | None, **options: Any) -> AsyncIterator[dict[str, Callable[[], Any]]]:
-    """Open a client for each kind of call, and yield what makes the calls."""
+async def callers(
+    base_url: str, key: str | None, secret: str, **options: Any
+) -> AsyncIterator[dict[str, Callable[[], Awaitable[Any]]]]:
+    """Open a client for each kind of call, and yield what makes the calls.
+
+    Args:
+        base_url: Where the provider is.
+        key: The credential, if it is to be an argument.
+        secret: The credential, for clients that have to be given it.
+        options: The builders' methods and their argument.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        made: dict[str, Callable[[], Any]] = {}
-        for name, (open_client, make) in CALLS.items():
-            model = {} if open_client is _chatter else {"model": "planted/m"}
-            client = await open_client(base_url, key=key, **model, **options)
+        made: dict[str, Callable[[], Awaitable[Any]]] = {}
+        for name, call in CALLS.items():
+            client = await call.open(base_url, model="planted/m", key=key if call.resolves else secret, **options)
             await stack.enter_async_context(opened(client))
-            made[name] = lambda make=make, client=client: make(client)  # type: ignore[misc]
+            made[name] = functools.partial(call.make, client)
         yield made
+
+
+async def outcome(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the result of a call, or its exception."""
+    (result,) = await asyncio.gather(call(), return_exceptions=True)
+    return result

@@ -48,7 +48,7 @@ def fitted(conversation: Conversation, *secrets: str | None) -> Conversation:
         secrets: The credentials of the requests, taken out wherever they are quoted.
     """
     # One may begin with another.
-    known = sorted((form for secret in secrets if secret for form in forms(secret)), key=len, reverse=True)
+    known = forms(*(secret for secret in secrets if secret))
     return Conversation(
         inputs=_Fitting(known).items(conversation.inputs, _earlier, newest_first=True),
         outputs=_Fitting(known).items(conversation.outputs, _further),

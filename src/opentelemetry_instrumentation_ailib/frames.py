@@ -145,5 +145,5 @@ def _became(match: Match | None, events: Collection[str]) -> str:
 
 
 def _presentable(text: str, secrets: Iterable[str]) -> str:
-    text = masking.redacted(text, (form for secret in secrets for form in masking.forms(secret)))
+    text = masking.redacted(text, masking.forms(*secrets))
     return semconv.bounded(masking._masker().mask(text[: 4 * _MAX_CONTENT]), _MAX_CONTENT)

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | Non
     message = str(error)
     if not message:
         return None
-    return masked(redacted(message, (form for secret in secrets for form in forms(secret))), _MAX_MESSAGE)
+    return masked(redacted(message, forms(*secrets)), _MAX_MESSAGE)
 
 
 def masked(text: str, length: int) -> str:
@@ -41,13 +42,17 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def forms(secret: str) -> list[str]:
-    """Return the forms in which a text may quote a secret: as it is, in a URL, in Python and in JSON.
+def forms(*secrets: str) -> list[str]:
+    """Return the forms in which a text may quote secrets: as they are, in a URL, in Python and in JSON.
 
     The longest come first, since one may contain another.
     """
-    escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]}
-    return sorted({secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} | escaped, key=len, reverse=True)
+    return sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    quoted = quote(secret), quote(secret, safe=""), quote_plus(secret)
+    return secret, *quoted, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]
 
 
 @functools.lru_cache(maxsize=1)
@@ -57,10 +62,12 @@ def _masker() -> Any:
     Importing it would import the runtime's telemetry package, which most applications do not, and hold up the call that
     fails first by twenty times as long.
     """
-    loaded = sys.modules.get("ai_lib_python.telemetry.logger")
-    if loaded is None:
+    loaded: Any = sys.modules.get("ai_lib_python.telemetry.logger")
+    if not hasattr(loaded, "SensitiveDataMasker"):  # Or only half imported, by another thread.
         runtime = Path(str(sys.modules["ai_lib_python"].__file__)).parent
-        spec = importlib.util.spec_from_file_location(f"{__package__}._masker", runtime / "telemetry" / "logger.py")
+        # A name that no other thread uses: two calls may be the first to fail.
+        name = f"{__package__}._masker_{threading.get_ident()}"
+        spec = importlib.util.spec_from_file_location(name, runtime / "telemetry" / "logger.py")
         if spec is None or spec.loader is None:
             raise ImportError("the runtime has no telemetry/logger.py")
         loaded = importlib.util.module_from_spec(spec)

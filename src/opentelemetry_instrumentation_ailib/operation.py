@@ -36,7 +36,7 @@ class Operation:
     """One operation span, its context and what its stages told it.
 
     The span and the measurements of the conventions are made here, and not by ``opentelemetry-util-genai``, which takes
-    40 microseconds a call and 9 a chunk longer for the same.
+    some 40 microseconds a call longer for the same, and can end no span at the moment when a stream did.
 
     Args:
         telemetry: The bundle.
@@ -203,11 +203,13 @@ class Operation:
         self.stage = stage
         self._open = stage, began or now()
 
-    def leave(self, error: str | None = None) -> None:
-        """Record the stage that was entered, if one was, whether it came to its end or not (broken JSON, say)."""
-        if self._open is not None:
-            (stage, began), self._open = self._open, None
-            self.record_stage(stage, began, error=error)
+    def leave(self, error: str | None = None) -> bool:
+        """Record the stage that was entered, whether it came to its end or not (broken JSON), and return if one was."""
+        if self._open is None:
+            return False
+        (stage, began), self._open = self._open, None
+        self.record_stage(stage, began, error=error)
+        return True
 
     def end(
         self,

@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from wrapt import CallableObjectProxy
 
 from opentelemetry_instrumentation_ailib import live, logs, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_retry
@@ -181,27 +180,41 @@ def _note_limited(telemetry: Telemetry, limiter: Any, waited: float) -> None:
 # --- back-pressure ---
 
 
-class _Permit(CallableObjectProxy):  # type: ignore[type-arg]
-    """The runtime's context manager around a permit, whose entry is timed."""
+class _Permit:
+    """The runtime's context manager around a permit, whose entry is timed. All else is the manager's, its class too.
+
+    A proxy of wrapt's would have every special method, and be taken for more than a context manager.
+    """
 
     def __init__(self, manager: Any, telemetry: Telemetry, control: Any) -> None:
-        super().__init__(manager)
-        self._self_telemetry = telemetry
-        self._self_control = control
+        self._manager = manager
+        self._telemetry = telemetry
+        self._control = control
+        self.__doc__ = manager.__doc__
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._manager)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+    def __call__(self, function: Target) -> Any:
+        return self._manager(function)
 
     async def __aenter__(self) -> Any:
         began = perf_counter()
         try:
-            return await self.__wrapped__.__aenter__()
+            return await self._manager.__aenter__()
         finally:
             # Refused or granted, it waited.
-            _note_permit(self._self_telemetry, self._self_control, perf_counter() - began)
+            _note_permit(self._telemetry, self._control, perf_counter() - began)
 
     async def __aexit__(self, *exception: Any) -> Any:
         try:
-            return await self.__wrapped__.__aexit__(*exception)
+            return await self._manager.__aexit__(*exception)
         except BaseException as error:
-            _note_mistake(self._self_control, error, exception[1])
+            _note_mistake(self._control, error, exception[1])
             raise
 
 

@@ -46,7 +46,7 @@ def _compile(telemetry: Telemetry) -> Wrapper:
 def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
     operation.dequeue()
     # A body that an earlier attempt failed to parse: which error that was, nobody told us.
-    operation.leave(semconv.OTHER)
+    operation.attempts.failed |= operation.leave(semconv.OTHER)
     manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
     if manifest is not None and isinstance(model, str):
         operation.answered_by(str(manifest.id), semconv.model_name(model))

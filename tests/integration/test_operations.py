@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from other_clients import CALLS, TEXTS, Call, opened, vectors
-from provider import provider
+from provider import Step, body, provider
 from recorder import Recorder
 
 EVERY = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -189,6 +189,16 @@ class Concurrent(EmbeddingClient):
         return (await asyncio.gather(*map(super()._execute, requests)))[0]
 
 
+class Patient(EmbeddingClient):
+    """A client that asks twice."""
+
+    async def _execute(self, request: Any) -> Any:
+        try:
+            return await super()._execute(request)
+        except Exception:
+            return await super()._execute(request)
+
+
 async def subclassed(kind: type[EmbeddingClient], method: str) -> Any:
     async with provider(vectors()) as server, opened(await CALLS["embed"].open(server.base_url)) as client:
         client.__class__ = kind
@@ -224,6 +234,30 @@ async def test_a_subclass_that_sends_at_the_same_time_is_one_operation(instrumen
     assert spans_of(instrumented).count("ai_lib.http.transport") == 3
     assert [value for _, value in instrumented.points("ai_lib.attempts")] == [3]
     assert [value for _, value in instrumented.points("ai_lib.requests.in_flight")] == [0]
+
+
+@pytest.mark.parametrize(
+    ("first", "failed", "kind", "attempts"),
+    [
+        (body({}, 500), "ai_lib.http.transport", "server_error", [("initial", "server_error"), ("retry", "ok")]),
+        (body(b"<html>"), "ai_lib.pipeline.process", "_OTHER", [("initial", "ok"), ("initial", "ok")]),
+    ],
+    ids=["refused", "no JSON"],
+)
+async def test_a_subclass_that_asks_again_is_one_operation_with_the_stage_that_failed(
+    instrumented: Recorder, first: list[Step], failed: str, kind: str, attempts: list[tuple[str, str]]
+) -> None:
+    async with provider(first, vectors()) as server, opened(await CALLS["embed"].open(server.base_url)) as client:
+        client.__class__ = Patient
+        await client.embed("one")
+
+    (span,) = [span for span in instrumented.spans() if span.name == "embeddings embed-3"]
+    errors = [(child.name, dict(child.attributes or {}).get("error.type")) for child in instrumented.children(span)]
+    assert [error for error in errors if error[1]] == [(failed, kind)]
+    counted = [
+        (labels["kind"], labels["type"]) for labels, n in instrumented.points("ai_lib.attempts") for _ in range(n)
+    ]
+    assert counted == attempts
 
 
 # --- memory ---

@@ -17,7 +17,7 @@ from resilient import (  # noqa: F401 - a fixture
     COMPILE,
     GPT,
     PARSE,
-    WAIT,
+    Seconds,
     fast,
     measured,
     operation,
@@ -86,7 +86,7 @@ async def test_what_a_users_callback_raises_ends_the_call(instrumented: Recorder
 async def test_retries_of_another_executor_are_none_of_the_calls(instrumented: Recorder) -> None:
     heard: list[int] = []
     own = ResilientExecutor(ResilientConfig(retry=fast()), name="own")
-    async with served(refusal(503), body(completion()), retry=fast(0)) as (server, ai):
+    async with served(refusal(503), [0.2, *body(completion())], retry=fast(0)) as (server, ai):
         post = ai._transport.post
 
         async def stubborn(*args: Any, **kwargs: Any) -> Any:
@@ -96,8 +96,9 @@ async def test_retries_of_another_executor_are_none_of_the_calls(instrumented: R
         await ai.chat().user("Hello?").execute()
 
     assert heard == [1]
+    wait: dict[str, Any] = {"ai_lib.resilience.wait": Seconds(0.0, 0.15)}
     sent = transport(server.base_url, 503, "overloaded"), transport(server.base_url, 200, resend=1)
-    assert seen(instrumented)[1] == operation(server.base_url, COMPILE, *sent, PARSE, attempts=2, **WAIT)
+    assert seen(instrumented)[1] == operation(server.base_url, COMPILE, *sent, PARSE, attempts=2, **wait)
     # The transport sent it twice and told nobody why.
     assert measured(instrumented, "attempts", "retries") == {
         "ai_lib.attempts": points(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from ai_lib_python.errors import ProtocolError, RemoteError
+from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.resilience import CircuitBreakerConfig, CircuitOpenError
 
 from provider import body, completion
@@ -16,6 +18,7 @@ from resilient import (  # noqa: F401 - a fixture
     GPT,
     PARSE,
     WAIT,
+    Seconds,
     load,
     measured,
     operation,
@@ -161,4 +164,42 @@ async def test_one_open_circuit_refuses_a_model_and_its_fallbacks(instrumented: 
             point(1, GPT, operation="chat", type="circuit_open", stage="resilience"),
             point(1, GPT, operation="chat", type="invalid_request", stage="http.transport"),
         ),
+    }
+
+
+async def test_the_load_of_a_manifest_is_no_time_in_the_queue(instrumented: Recorder) -> None:
+    async with served(refusal(400), fallbacks=["nowhere/m"], circuit_breaker=BREAKER) as (_, ai):
+        with pytest.raises(RemoteError):
+            await ai.chat().user("Hello?").execute()
+        instrumented.clear()
+        load_provider = ai._loader.load_provider
+
+        async def dawdle(provider_id: str) -> Any:
+            await asyncio.sleep(0.2)
+            return await load_provider(provider_id)
+
+        ai._loader.load_provider = dawdle
+        with pytest.raises(ProtocolError):
+            await ai.chat().user("Hello?").execute()
+
+    (call,) = seen(instrumented)
+    assert call.attributes["ai_lib.resilience.wait"] == Seconds(0.0, 0.15)
+
+
+async def test_a_manifest_that_somebody_else_loads_within_a_call_is_no_fallback(instrumented: Recorder) -> None:
+    async with served(body(completion())) as (server, ai):
+        post = ai._transport.post
+
+        async def look_up_first(*args: Any, **kwargs: Any) -> Any:
+            await ProtocolLoader().load_model("anthropic/claude")
+            return await post(*args, **kwargs)
+
+        ai._transport.post = look_up_first
+        await ai.chat().user("Hello?").execute()
+
+    sent = COMPILE, SECOND, transport(server.base_url, 200), PARSE
+    assert seen(instrumented)[1:] == [operation(server.base_url, *sent)]
+    assert measured(instrumented, "fallbacks", "attempts") == {
+        "ai_lib.fallbacks": [],
+        "ai_lib.attempts": [point(1, GPT, kind="initial", type="ok")],
     }

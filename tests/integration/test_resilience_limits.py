@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import pytest
@@ -163,6 +163,23 @@ async def test_who_queues_for_too_long_is_refused(instrumented: Recorder) -> Non
         "ai_lib.attempts": [point(1, GPT, kind="initial", type="ok")],
         "ai_lib.backpressure.wait": [point(3, executor=EXECUTOR)],
     }
+
+
+async def test_what_a_model_and_its_fallback_waited_adds_up(instrumented: Recorder) -> None:
+    limit = RateLimiterConfig(requests_per_second=20, burst_size=1, initial_tokens=0)
+    computed: list[float] = []
+    async with served(refusal(500), body(completion()), fallbacks=["anthropic/claude"], rate_limit=limit) as (_, ai):
+        acquire = ai._executor._rate_limiter.acquire
+
+        async def note(tokens: int = 1) -> None:
+            ai._executor._rate_limiter._last_refill = monotonic()  # The bucket is empty both times.
+            computed.append(await acquire(tokens))
+
+        ai._executor._rate_limiter.acquire = note
+        await ask(ai)
+
+    assert [wait > 0.04 for wait in computed] == [True, True]
+    assert waits(seen(instrumented)[1:]) == [Seconds(sum(computed) - 0.01, 2.0)]
 
 
 async def test_a_fallback_that_queues_for_too_long_is_refused_like_the_first_model(instrumented: Recorder) -> None:

@@ -92,8 +92,7 @@ def assert_a_span_balances(span: Seen, setting: Setting) -> None:
     assert len(named(span, "request.compile")) == len(sent)
     assert len(named(span, "pipeline.process")) == sum(not child.failed for child in sent)
     resent = [child.attributes.get("http.request.resend_count") for child in sent]
-    if SAME not in setting.fallbacks:
-        assert resent == [None, *range(1, len(sent))][: len(sent)]
+    assert resent == [None, *range(1, len(sent))][: len(sent)]
     assert span.failed is ("error.type" in span.attributes)
     failed = [child.attributes["error.type"] for child in span.children if child.failed]
     retried = [event["error.type"] for name, event in span.events if name == "ai_lib.retry"]

@@ -80,7 +80,11 @@ async def test_a_trial_for_a_permit_is_a_use(later: Recorder) -> None:
     assert await bucket.try_acquire()
     assert await queue.try_acquire()
 
-    assert measured(later, "backpressure.in_flight") == {"ai_lib.backpressure.in_flight": [point(1, executor=ALONE)]}
+    assert measured(later) == {
+        "ai_lib.backpressure.in_flight": [point(1, executor=ALONE)],
+        "ai_lib.backpressure.limit": [point(10, executor=ALONE)],
+        "ai_lib.rate_limiter.available": [point(pytest.approx(2.0), executor=ALONE)],
+    }
 
 
 async def test_gauges_are_silent_after_uninstrument_and_speak_again(later: Recorder) -> None:

@@ -1,0 +1,192 @@
+"""Credentials in other places than a manifest's ``auth``, of other models, and of requests that belong to no call."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from ai_lib_python.protocol import ProtocolLoader
+from ai_lib_python.transport import HttpTransport
+from ai_lib_python.types.message import ContentBlock, Message, MessageRole
+from ai_lib_python.types.tool import ToolDefinition
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from planted import CALLS, Exported, Kind, callers, holds, outcome, plant
+from provider import Provider, body, completion, delta, events, provider
+from recorder import Recorder
+from resilient import chatting, fast
+
+SECRET = "pl/Zq7+mK2vW9=xR4tY&8uJ3nB~6hG5_fD1.sA0c"
+OTHER = "ot/Wn5+cE8zT1=gH7yU&3iO9pL~2kJ4_mV6.bX0q"
+QUERY, HEADER = Kind({"type": "query_param", "param_name": "key"}), Kind({"type": "bearer"})
+KINDS = pytest.mark.parametrize("kind", [HEADER, QUERY], ids=["header", "query"])
+
+
+@pytest.fixture
+def exported(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
+    """Switch on everything that could give a credential away, the instrumentation of httpx included."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_AND_EVENT")
+    everything = Exported(recorder)
+    HTTPXClientInstrumentor().instrument(**recorder.providers)
+    AiLibInstrumentor().instrument(**recorder.providers)
+    with everything.logs():
+        yield everything
+    AiLibInstrumentor().uninstrument()
+    HTTPXClientInstrumentor().uninstrument()
+
+
+def sent(server: Provider, secret: str) -> list[bool]:
+    """Return of each request whether it had the secret."""
+    return [holds(request, secret) for request in server.requests]
+
+
+@KINDS
+@pytest.mark.parametrize("status", [401, 429, 500])
+async def test_credentials_of_fallbacks_and_of_the_first_model_are_exported_nowhere(
+    exported: Exported, kind: Kind, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every provider quotes both credentials, as a gateway before them could."""
+    plant(kind, SECRET, tmp_path, monkeypatch)
+    plant(HEADER, OTHER, tmp_path, monkeypatch, "other")
+    refusal = body({"error": {"message": f"Neither {SECRET} nor {quote(OTHER, safe='')} is known."}}, status)
+    models = "planted/m", ["other/m"]
+    async with provider(refusal) as server, chatting(server.base_url, *models, retry=fast(1)) as ai:
+        result = await outcome(ai.chat().user("Hello?").execute)
+
+    assert isinstance(result, Exception)
+    assert (any(sent(server, SECRET)), any(sent(server, OTHER))) == (True, True)
+    assert exported.leaks(SECRET, OTHER) == []
+
+
+async def test_a_fallback_that_answers_quotes_no_credential(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(HEADER, SECRET, tmp_path, monkeypatch)
+    plant(HEADER, OTHER, tmp_path, monkeypatch, "other")
+    scripts = body({}, 500), body(completion(f"Not {SECRET}, not {OTHER}"))
+    async with provider(*scripts) as server, chatting(server.base_url, "planted/m", ["other/m"]) as ai:
+        await ai.chat().user("Hello?").execute()
+
+    assert [sent(server, SECRET), sent(server, OTHER)] == [[True, False], [False, True]]
+    assert exported.leaks(SECRET, OTHER) == []
+
+
+@KINDS
+async def test_a_provider_that_names_things_by_the_credential_exports_none(
+    exported: Exported, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in every text of the answer that is recorded: ids, model, finish reason."""
+    plant(kind, SECRET, tmp_path, monkeypatch)
+    named = {"id": SECRET, "model": SECRET}
+    choice = {"index": 0, "message": {"content": "Hello"}, "finish_reason": SECRET}
+    headers = {"x-request-id": quote(SECRET)}
+    last = delta(finish=SECRET, usage={"prompt_tokens": 1}) | named
+    async with provider([]) as server, callers(server.base_url, None, SECRET) as calls:
+        for script in (
+            body({**named, "choices": [choice], "data": [], "results": [], "text": ""}, 200, headers),
+            body({"error": {"message": "No.", "type": SECRET, "code": SECRET}, "request_id": SECRET}, 400, headers),
+            events(delta("Hello") | named, last),
+        ):
+            server.scripts = [script]
+            await asyncio.gather(*(outcome(call) for call in calls.values()))
+
+    assert exported.leaks(SECRET) == []
+
+
+@KINDS
+async def test_messages_that_quote_the_credential_are_exported_without_it(
+    exported: Exported, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(kind, SECRET, tmp_path, monkeypatch)
+    tool = ToolDefinition.from_function("f", f"Sends {SECRET}", {"properties": {SECRET: {"enum": [SECRET]}}})
+    blocks = [
+        ContentBlock.text_block(SECRET),
+        ContentBlock.image_url(f"https://x.example/?key={quote(SECRET, safe='')}"),
+        ContentBlock.image_base64(b64encode(SECRET.encode()).decode(), "image/png"),
+        ContentBlock.tool_use("1", "f", {"key": SECRET, SECRET: [SECRET]}),
+        ContentBlock.tool_result("1", {"key": SECRET}),
+    ]
+    messages = [Message.system(f"Never say {SECRET}"), Message(role=MessageRole.USER, content=blocks)]
+    async with provider(body(completion())) as server, chatting(server.base_url, "planted/m") as ai:
+        await ai.chat().messages([*messages, Message.tool("1", SECRET)]).tools([tool]).execute()
+
+    assert len(server.requests) == 1
+    assert exported.leaks(SECRET) == []
+
+
+@KINDS
+async def test_a_request_outside_of_any_call_exports_no_credential(
+    exported: Exported, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(kind, SECRET, tmp_path, monkeypatch)
+    manifest = await ProtocolLoader().load_provider("planted")
+    async with (
+        provider(body({"data": []})) as server,
+        HttpTransport(manifest, base_url_override=server.base_url) as transport,
+    ):
+        await transport.get("/models")
+        async with transport.stream_post("/chat", {}) as response:
+            await response.aread()
+
+    assert sent(server, SECRET) == [True, True]
+    assert exported.leaks(SECRET) == []
+
+
+@pytest.mark.parametrize("stages", ["none", "request.compile"])
+async def test_without_the_spans_of_stages_no_credential_is_exported(
+    exported: Exported, stages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AiLibInstrumentor().uninstrument()
+    AiLibInstrumentor().instrument(**exported.recorder.providers, stages=stages)
+    plant(QUERY, SECRET, tmp_path, monkeypatch)
+    async with provider(body({"error": SECRET}, 401)) as server, callers(server.base_url, None, SECRET) as calls:
+        for call in calls.values():
+            await outcome(call)
+
+    assert sent(server, SECRET) == [True] * len(CALLS)
+    assert exported.leaks(SECRET) == []
+
+
+REFUSALS = {
+    "401": body({"error": {"message": "Who?"}}, 401),
+    "401 that quotes it": body({"error": {"message": f"Unknown password {SECRET}"}}, 401),
+    "no HTTP": [b"\x00\r\n\r\n"],
+    "hung up": [],
+    "fine": body(completion()),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_a_password_in_the_base_url_is_exported_nowhere(
+    exported: Exported, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HTTP client makes an ``Authorization: Basic`` of it."""
+    plant(HEADER, OTHER, tmp_path, monkeypatch)
+    async with provider(REFUSALS[name]) as server:
+        base_url = server.base_url.replace("//", f"//me:{quote(SECRET, safe='')}@")
+        async with callers(base_url, None, OTHER) as calls:
+            for call in calls.values():
+                await outcome(call)
+
+    assert sent(server, SECRET) == [True] * len(CALLS)
+    assert exported.leaks(SECRET, OTHER) == []
+
+
+@pytest.mark.parametrize("name", sorted(set(REFUSALS) - {"401 that quotes it"}))
+async def test_a_password_of_a_proxy_is_exported_nowhere(
+    exported: Exported, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(HEADER, OTHER, tmp_path, monkeypatch)
+    async with provider(REFUSALS[name]) as server:
+        monkeypatch.setenv("AI_HTTP_TRUST_ENV", "1")
+        monkeypatch.setenv("AI_PROXY_URL", server.base_url[:-3].replace("//", f"//me:{quote(SECRET, safe='')}@"))
+        async with chatting("http://127.0.0.1:9/v1", "planted/m") as ai:
+            await outcome(ai.chat().user("Hello?").execute)
+
+    assert sent(server, SECRET) == [True]
+    assert exported.leaks(SECRET, OTHER) == []
