@@ -140,6 +140,7 @@ class Floor:
         attributes: dict[str, Any],
     ) -> None:
         labels = {**_LABELS, "operation": "chat"}
+        self._ours.cost.add(0.00008, _LABELS, context=context)
         self._ours.attempts.add(1, {**_LABELS, "kind": "initial", "type": "ok"}, context=context)
         self._ours.requests_in_flight.add(-1, labels, context=context)
         self._ours.requests.add(1, labels, context=context)
@@ -156,6 +157,7 @@ class Floor:
         attributes["gen_ai.usage.output_tokens"] = tokens["output"]
         attributes["ai_lib.provider.id"] = "openai"
         attributes["ai_lib.attempts"] = 1
+        attributes["ai_lib.cost"] = 0.00008
         span.set_attributes(attributes)
         span.end()
 

@@ -228,6 +228,12 @@ def stages(recorder: Recorder, span: ReadableSpan) -> list[tuple[str, dict[str, 
     return [(child.name, dict(child.attributes or {})) for child in recorder.children(span)]
 
 
+def healthy(provider_id: str) -> list[tuple[dict[str, Any], int]]:
+    """The points of the gauge of a provider whose every call went well."""
+    statuses = ("healthy", "degraded", "unhealthy", "unknown")
+    return [({"provider": provider_id, "status": status}, int(status == "healthy")) for status in statuses]
+
+
 def measured(recorder: Recorder) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     """Return every point of every metric; the value of a histogram is its count."""
     return {name: recorder.points(name) for name in recorder.metric_names()}

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 
-def promtool(*arguments: str | Path) -> str:
+def promtool(*arguments: str | Path, text: str | None = None) -> str:
     """Run ``promtool`` (from ``PROMTOOL`` or the path), fail unless it is content, and return what it says.
 
-    Without it, the test is skipped on a developer's machine and fails in CI.
+    ``text`` is what it reads from its standard input. Without the tool, the test is skipped on a developer's machine
+    and fails in CI.
     """
     tool = os.environ.get("PROMTOOL") or shutil.which("promtool")
     if tool is None:
@@ -22,7 +23,7 @@ def promtool(*arguments: str | Path) -> str:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([tool, *arguments], input=text, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -227,3 +227,19 @@ def test_there_is_one_logger_for_each_concern() -> None:
         "ai_lib.frame",
     ]
     assert TRACE == 5
+
+
+# --- where nobody has set up logging ---
+
+
+def test_nothing_appears_on_standard_error_where_nobody_has_set_up_logging() -> None:
+    script = """
+import logging
+from opentelemetry_instrumentation_ailib import loggers
+loggers.begin()
+loggers.RESILIENCE.warning("while instrumented")
+loggers.end()
+loggers.RESILIENCE.warning("as any logger's, after it")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("", "as any logger's, after it\n")

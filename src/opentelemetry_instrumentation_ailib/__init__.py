@@ -127,7 +127,7 @@ class AiLibInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             logger=get_logger(SCOPE, __version__, kwargs.get("logger_provider"), semconv.SCHEMA_URL),
             emit_event=config.emit_event,
         )
-        loggers.name_trace_level()
+        loggers.begin()
         telemetry = Telemetry.build(
             config,
             self._components,
@@ -146,4 +146,4 @@ class AiLibInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._patcher.undo()
         documented.end()
         self._components.silence()
-        loggers.forget_trace_level()
+        loggers.end()

@@ -22,4 +22,4 @@ def conversation_id() -> str | None:
     It is what an agent that is instrumented through ``opentelemetry-util-genai`` put there, or else the baggage entry
     ``gen_ai.conversation.id``, with which an application of any kind can say it.
     """
-    return get_ambient_conversation_id() or semconv.text(baggage.get_baggage(semconv.CONVERSATION_ID))
+    return semconv.text(get_ambient_conversation_id()) or semconv.text(baggage.get_baggage(semconv.CONVERSATION_ID))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -13,6 +14,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
+from opentelemetry_instrumentation_ailib.masking import clean_text
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
@@ -51,11 +53,10 @@ class Exchange:
         if self._kind != semconv.INITIAL:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
         operation.stage = semconv.HTTP_TRANSPORT
-        if transport._credential.secret:
-            operation.secrets.add(transport._credential.secret)
+        operation.secrets.update(_secrets(base_url, transport._credential.secret))
         self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes)
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
-        self.context = _without_http_spans(context) if transport._auth_query_params else context
+        self.context = without_http_spans(context) if transport._auth_query_params else context
         self._attributes: dict[str, AttributeValue] = {}
 
     def note(self, response: Any) -> None:
@@ -67,7 +68,7 @@ class Exchange:
         request_id = getattr(response, "request_id", None) if headers is None else _request_id(headers)
         known = semconv.text(request_id)
         if known is not None:
-            self._attributes[semconv.PROVIDER_REQUEST_ID] = known
+            self._attributes[semconv.PROVIDER_REQUEST_ID] = clean_text(known, self._operation.secrets)
 
     def end(self, error: str | None = None, *, busy: float | None = None, end_time: int | None = None) -> None:
         """End the span and count the attempt.
@@ -83,18 +84,54 @@ class Exchange:
         _end_attempt(self._operation, self._kind, error)
 
 
+def _secrets(base_url: str, credential: str | None) -> Iterator[str]:
+    if credential:
+        yield credential
+    if "@" in base_url:
+        password = urlsplit(base_url).password
+        if password:
+            yield unquote(password)
+
+
 def _request_id(headers: Any) -> Any:
     return headers.get("x-request-id") or headers.get("request-id")
 
 
-def _without_http_spans(context: Context) -> Context:
-    # The credential is in the query string, and an HTTP client's instrumentation would record the URL.
+def without_http_spans(context: Context) -> Context:
+    """Return a context in which an HTTP client's instrumentation records nothing.
+
+    It would record the URL, and the credential is in the query string.
+    """
     token = attach(context)
     try:
         with suppress_http_instrumentation():
             return get_current()
     finally:
         detach(token)
+
+
+class QuietEntry(AbstractAsyncContextManager[Any]):
+    """The runtime's context manager around a streamed response, entered where no HTTP client's spans are recorded.
+
+    Args:
+        manager: The runtime's own.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    async def __aenter__(self) -> Any:
+        token = attach(without_http_spans(get_current()))
+        try:
+            response = await self._manager.__aenter__()
+        except BaseException as error:
+            detach(token, error)
+            raise
+        detach(token)
+        return response
+
+    async def __aexit__(self, *exception: Any) -> Any:
+        return await self._manager.__aexit__(*exception)
 
 
 end_exchange = guarded(Exchange.end)

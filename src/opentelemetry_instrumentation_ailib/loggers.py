@@ -17,6 +17,8 @@ from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
 
+_ROOT: Final = logging.getLogger("ai_lib")
+_SILENT: Final = logging.NullHandler()
 REQUEST: Final = logging.getLogger("ai_lib.request")
 RESILIENCE: Final = logging.getLogger("ai_lib.resilience")
 STREAM: Final = logging.getLogger("ai_lib.stream")
@@ -43,6 +45,21 @@ def forget_trace_level() -> None:
         # The public functions only ever add names.
         del logging._levelToName[TRACE]
         del logging._nameToLevel[_TRACE_NAME]
+
+
+@guarded
+def begin() -> None:
+    """Have our loggers and the level for frames ready."""
+    name_trace_level()
+    # Where an application has not set up logging, what nobody handles would appear on its standard error.
+    _ROOT.addHandler(_SILENT)
+
+
+@guarded
+def end() -> None:
+    """Undo what ``begin`` did."""
+    forget_trace_level()
+    _ROOT.removeHandler(_SILENT)
 
 
 def identity(operation: Operation) -> dict[str, AttributeValue | None]:

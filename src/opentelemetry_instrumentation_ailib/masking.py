@@ -5,16 +5,22 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.fields import Answer
 
 _MAX_MESSAGE = 512
+_MIN_SECRET = 8
+# What every way of quoting leaves as it is.
+_WORDS = re.compile(r"[A-Za-z0-9]+")
 
 
 def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | None:
@@ -40,6 +46,28 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for form in secrets:
         text = text.replace(form, "***REDACTED***")
     return text
+
+
+def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
+    """Return what a provider says about its answer without the credentials that it may quote in there."""
+    # A placeholder (``none``, ``test``) is no secret, and part of many a name.
+    known = [secret for secret in secrets if len(secret) >= _MIN_SECRET]
+    cores = [max(_WORDS.findall(secret), key=len, default="") for secret in known]
+    texts = [text for text in (answer.id, answer.model, *answer.finish_reasons) if text]
+    if not any(core in text for text in texts for core in cores):
+        return answer
+    quoted = forms(*known)
+    return replace(
+        answer,
+        id=answer.id and redacted(answer.id, quoted),
+        model=answer.model and redacted(answer.model, quoted),
+        finish_reasons=tuple(redacted(reason, quoted) for reason in answer.finish_reasons),
+    )
+
+
+def clean_text(text: str, secrets: Iterable[str]) -> str:
+    """Return a text of a provider's without the credentials that it may quote."""
+    return redacted(text, forms(*(secret for secret in secrets if len(secret) >= _MIN_SECRET)))
 
 
 def forms(*secrets: str) -> list[str]:

@@ -13,7 +13,7 @@ from opentelemetry_instrumentation_ailib import logs, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
-from opentelemetry_instrumentation_ailib.masking import safe_message
+from opentelemetry_instrumentation_ailib.masking import clean, safe_message
 from opentelemetry_instrumentation_ailib.telemetry import Hook, guarded
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def end(
         duration: Seconds since the start; until now by default.
         outcome: How a stream ended.
     """
+    answer = _clean(answer, operation.secrets) or Answer()
     kind = _error_type(operation, error)
     _leave(operation, kind)
     if duration is None:
@@ -158,7 +159,7 @@ def _end_span(operation: Operation, duration: float) -> None:
     operation.span.end(operation.began.epoch + int(duration * 1e9))
 
 
-_message = guarded(safe_message)
+_clean, _message = guarded(clean), guarded(safe_message)
 
 
 @guarded

@@ -90,7 +90,9 @@ def _retried(telemetry: Telemetry) -> Wrapper:
 
 
 @guarded
-def _observed(operation: Operation, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
+def _observed(operation: Operation, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords] | None:
+    if len(args) > 2:
+        return None  # One argument too many, as it will find.
     theirs = args[1] if len(args) > 1 else kwargs.get("on_retry")
 
     def on_retry(attempt: int, error: Exception, delay: float) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from opentelemetry.context import attach
+from opentelemetry.context import attach, get_current
 
 from opentelemetry_instrumentation_ailib import protocol, semconv
-from opentelemetry_instrumentation_ailib.exchange import Exchange, StreamExchange
+from opentelemetry_instrumentation_ailib.exchange import Exchange, QuietEntry, StreamExchange, without_http_spans
 from opentelemetry_instrumentation_ailib.frames import traced
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
@@ -65,10 +65,27 @@ def _request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None:
-            return wrapped(*args, **kwargs)
+            return _quietly(wrapped(*args, **kwargs)) if _in_query(instance) else wrapped(*args, **kwargs)
         return _exchange(operation, wrapped, instance, args, kwargs)
 
     return run
+
+
+@guarded
+def _in_query(transport: Any) -> bool:
+    # Where the credential is. Outside of a call too it must not be in the span of an HTTP client.
+    return bool(transport._auth_query_params)
+
+
+async def _quietly(call: Any) -> Any:
+    token = attach(without_http_spans(get_current()))
+    try:
+        response = await call
+    except BaseException as error:
+        detach(token, error)
+        raise
+    detach(token)
+    return response
 
 
 async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -104,14 +121,16 @@ def _end_request(
     operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
     if exchange is not None:
         exchange.note(answer)
-        exchange.end(semconv.failure_type(error), end_time=ended.epoch)
+        # Closed on its way, it is no failure of the call's, and no answer either.
+        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else semconv.failure_type(error)
+        exchange.end(kind, end_time=ended.epoch)
 
 
 def _stream_request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None or operation.stream is None:
-            return wrapped(*args, **kwargs)
+            return QuietEntry(wrapped(*args, **kwargs)) if _in_query(instance) else wrapped(*args, **kwargs)
 
         def begin() -> Exchange | None:
             return _begin_exchange(operation, instance, args, kwargs)

@@ -57,8 +57,8 @@ async def some_requests(names: dict[str, Any]) -> None:
     stream, _ = await client.chat().user("Hello?").stream_with_stats()
     async for _ in stream:
         pass
-    with contextlib.suppress(Exception):
-        await client.chat().user("Hello?").param("model", 5).execute()
+    with contextlib.suppress(TypeError):
+        await client.chat().user("Hello?").param("seed", object()).execute()
 
 
 async def a_response(names: dict[str, Any]) -> None:

@@ -29,8 +29,7 @@ async def opened(run: Run, call: Call, **options: Any) -> Any:
 
 async def outcome(awaitable: Awaitable[Any]) -> Any:
     """Return a result, or the exception."""
-    (result,) = await asyncio.gather(awaitable, return_exceptions=True)
-    return result
+    return (await asyncio.gather(awaitable, return_exceptions=True))[0]
 
 
 async def observed(server: Provider, scenario: Scenario) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from other_clients import (
     TEXTS,
     described,
     exchange,
+    healthy,
     identity,
     measured,
     opened,
@@ -71,6 +72,7 @@ async def test_a_call_is_measured_once_in_every_instrument(instrumented: Recorde
     lasted = [({**LABELS, "stage": name}, 1) for name in ("request.compile", "http.transport", "pipeline.process")]
     assert measured(instrumented) == {
         "ai_lib.attempts": [({**MODEL, "kind": "initial", "type": "ok"}, 1)],
+        "ai_lib.provider.health": healthy("explicit"),
         "ai_lib.request.duration": [(LABELS, 1)],
         "ai_lib.requests": [(LABELS, 1)],
         "ai_lib.requests.in_flight": [(LABELS, 0)],

@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from leaks import Exported, holds
 from other_clients import AUDIO, RANKED, SPOKEN, vectors
-from planted import CALLS, PROMPT, Exported, Kind, callers, holds, outcome, plant
+from planted import CALLS, PROMPT, Kind, callers, everything_on, outcome, plant
 from provider import Step, body, completion, delta, events, provider
 from recorder import Recorder
 
@@ -78,7 +77,7 @@ def answers(secret: str) -> dict[str, dict[str, Sequence[Step]]]:
         ),
         "text": body(secret),
     }
-    quoted = {
+    quoted: dict[str, Sequence[Step]] = {
         "chat": body(answered(f"You sent {secret}", tool)),
         "stream": events(
             delta("You sent "),
@@ -92,7 +91,7 @@ def answers(secret: str) -> dict[str, dict[str, Sequence[Step]]]:
         "speech_to_text": body({"text": secret, "language": secret, "segments": [{"text": secret}]}),
         "text_to_speech": body(secret.encode()),
     }
-    return {"fine": FINE, "quoted": quoted} | {name: dict.fromkeys(CALLS, script) for name, script in same.items()}
+    return {"fine": FINE, "quoted": quoted, **{name: dict.fromkeys(CALLS, script) for name, script in same.items()}}
 
 
 # What answers is no server for HTTP. (The line is in the message of an exception, which the instrumentation of httpx
@@ -103,15 +102,8 @@ ECHO = {"an echo": {name: LINE if call.resolves else FINE[name] for name, call i
 
 @pytest.fixture
 def exported(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
-    """Switch on everything that could give a credential away, the instrumentation of httpx included."""
-    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_AND_EVENT")
-    everything = Exported(recorder)
-    HTTPXClientInstrumentor().instrument(**recorder.providers)
-    AiLibInstrumentor().instrument(**recorder.providers)
-    with everything.logs():
-        yield everything
-    AiLibInstrumentor().uninstrument()
-    HTTPXClientInstrumentor().uninstrument()
+    with everything_on(recorder, monkeypatch) as exported:
+        yield exported
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,11 +13,11 @@ from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.transport import HttpTransport
 from ai_lib_python.types.message import ContentBlock, Message, MessageRole
 from ai_lib_python.types.tool import ToolDefinition
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
+from leaks import Exported, holds
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-from planted import CALLS, Exported, Kind, callers, holds, outcome, plant
-from provider import Provider, body, completion, delta, events, provider
+from planted import CALLS, Kind, callers, everything_on, outcome, plant
+from provider import Provider, Step, body, completion, delta, events, provider
 from recorder import Recorder
 from resilient import chatting, fast
 
@@ -29,15 +29,8 @@ KINDS = pytest.mark.parametrize("kind", [HEADER, QUERY], ids=["header", "query"]
 
 @pytest.fixture
 def exported(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
-    """Switch on everything that could give a credential away, the instrumentation of httpx included."""
-    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_AND_EVENT")
-    everything = Exported(recorder)
-    HTTPXClientInstrumentor().instrument(**recorder.providers)
-    AiLibInstrumentor().instrument(**recorder.providers)
-    with everything.logs():
-        yield everything
-    AiLibInstrumentor().uninstrument()
-    HTTPXClientInstrumentor().uninstrument()
+    with everything_on(recorder, monkeypatch) as exported:
+        yield exported
 
 
 def sent(server: Provider, secret: str) -> list[bool]:
@@ -152,7 +145,7 @@ async def test_without_the_spans_of_stages_no_credential_is_exported(
     assert exported.leaks(SECRET) == []
 
 
-REFUSALS = {
+REFUSALS: dict[str, Sequence[Step]] = {
     "401": body({"error": {"message": "Who?"}}, 401),
     "401 that quotes it": body({"error": {"message": f"Unknown password {SECRET}"}}, 401),
     "no HTTP": [b"\x00\r\n\r\n"],

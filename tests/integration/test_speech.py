@@ -18,6 +18,7 @@ from other_clients import (
     Call,
     described,
     exchange,
+    healthy,
     identity,
     measured,
     opened,
@@ -82,6 +83,7 @@ async def test_a_call_is_measured_once_in_every_instrument(instrumented: Recorde
     gen_ai = identity(call.operation, "explicit", call.model, server.base_url)
     assert measured(instrumented) == {
         "ai_lib.attempts": [({**model, "kind": "initial", "type": "ok"}, 1)],
+        "ai_lib.provider.health": healthy("explicit"),
         "ai_lib.request.duration": [(known, 1)],
         "ai_lib.requests": [(known, 1)],
         "ai_lib.requests.in_flight": [(known, 0)],
@@ -117,7 +119,7 @@ async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, call
     # Before 1.2.0 the runtime lets the exceptions of httpx through.
     kind = kind if SHARED else kind_before
     async with provider(script) as server, opened(await call.open(server.base_url, timeout=0.05)) as client:
-        (error,) = await asyncio.gather(call.make(client), return_exceptions=True)
+        error: Any = (await asyncio.gather(call.make(client), return_exceptions=True))[0]
 
     assert isinstance(error, Exception)
     span = instrumented.span(call.span)

@@ -112,6 +112,7 @@ async def test_a_stream_is_measured_once_in_every_instrument(instrumented: Recor
 
     assert instrumented.metric_names() == [
         "ai_lib.attempts",
+        "ai_lib.provider.health",
         "ai_lib.request.duration",
         "ai_lib.requests",
         "ai_lib.requests.in_flight",

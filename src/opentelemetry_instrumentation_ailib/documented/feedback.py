@@ -10,7 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
@@ -25,6 +25,7 @@ from opentelemetry_instrumentation_ailib.content import Content
 from opentelemetry_instrumentation_ailib.documented import feedback_types
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.feedback_types import Evaluation
+from opentelemetry_instrumentation_ailib.documented.statistics import traceparent as written
 from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.telemetry import guarded
@@ -55,18 +56,6 @@ class FeedbackResult(str, Enum):
     """It is not recorded: nothing is instrumented."""
 
 
-class Call(NamedTuple):
-    """What is kept of a call.
-
-    Attributes:
-        span: Where its operation span is.
-        response_id: The id that the provider gave its answer, once that is known.
-    """
-
-    span: SpanContext
-    response_id: str | None = None
-
-
 class Recorder:
     """Records the feedback of one round and knows the calls that it may be about.
 
@@ -76,8 +65,10 @@ class Recorder:
     """
 
     def __init__(self, meter: Meter, content: Content) -> None:
-        # Of the kind whose every step is atomic: a lock could be asked for by the garbage collector's own thread.
-        self._calls: OrderedDict[str, Call] = OrderedDict()
+        # By its id, the traceparent of a call and, after a blank, the id that the provider gave its answer: strings,
+        # which the garbage collector need not look at. In a dictionary whose every step is atomic, since a lock could
+        # be asked for by the thread that holds it, in which the garbage collector runs.
+        self._calls: OrderedDict[str, str] = OrderedDict()
         self._content = content
         self._feedback = meter.create_counter(semconv.FEEDBACK, "{feedback}", "Feedback received, by type")
         self._score = meter.create_histogram(
@@ -100,7 +91,7 @@ class Recorder:
     def _keep(self, operation: Operation, response_id: str | None) -> None:
         span = operation.span.get_span_context()
         if span.is_valid:
-            self._calls[operation.statistics.client_request_id] = Call(span, response_id)
+            self._calls[operation.statistics.client_request_id] = f"{written(span)} {response_id or ''}"
             if len(self._calls) > MAX_CALLS:
                 self._calls.popitem(last=False)
 
@@ -119,10 +110,10 @@ class Recorder:
                 _logger.warning("Feedback is not recorded: %s (reported once)", error)
             self._complained = True
             return FeedbackResult.REJECTED
-        call = self._calls.get(request_id) if isinstance(request_id, str) else None
-        span = _parsed(traceparent) or (None if call is None else call.span)
+        known, _, response_id = self._calls.get(request_id if isinstance(request_id, str) else "", "").partition(" ")
+        span = _parsed(traceparent) or _parsed(known)
         context = Context() if span is None else set_span_in_context(NonRecordingSpan(span), Context())
-        _emit(self._content, evaluation, request_id, None if call is None else call.response_id, context)
+        _emit(self._content, evaluation, request_id, response_id or None, context)
         self._count(evaluation, context)
         return FeedbackResult.UNLINKED if span is None else FeedbackResult.RECORDED
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.fields import Answer
@@ -34,16 +34,23 @@ _ANSWERED: Final = frozenset({"invalid_request", "not_found", "request_too_large
 _TRACKER_MODULE: Final = "ai_lib_python.telemetry.health"
 
 
-class Outcome(NamedTuple):
-    """How one call ended.
+class Window:
+    """The last outcomes of one provider.
 
     Attributes:
-        at: Monotonic seconds.
-        error: The error type, or ``None`` for a success.
+        times: When the calls ended, in monotonic seconds.
+        errors: Their error types; ``None`` for a success.
     """
 
-    at: float
-    error: str | None
+    # Numbers and strings are nothing that the garbage collector looks at, as the pairs of them would be.
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque(maxlen=WINDOW)
+        self.errors: deque[str | None] = deque(maxlen=WINDOW)
+
+    def since(self, moment: float) -> list[str | None]:
+        """Return the outcomes since a moment, in monotonic seconds."""
+        return [error for at, error in zip(list(self.times), list(self.errors), strict=False) if at >= moment]
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Outcomes:
     # Every step is atomic, so that there is no lock that a garbage collection could find taken by its own thread.
 
     feeds_tracker: bool = True
-    _providers: dict[str, deque[Outcome]] = field(default_factory=dict)
+    _providers: dict[str, Window] = field(default_factory=dict)
 
     def observe(self, operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
         """Note what an operation that has ended says about the providers that it asked."""
@@ -88,8 +95,9 @@ class Outcomes:
         if window is None:
             if len(self._providers) >= _MAX_PROVIDERS:
                 return
-            window = self._providers.setdefault(provider, deque(maxlen=WINDOW))
-        window.append(Outcome(time.monotonic(), error))
+            window = self._providers.setdefault(provider, Window())
+        window.times.append(time.monotonic())
+        window.errors.append(error)
         tracker = _tracker() if self.feeds_tracker else None
         if tracker is not None:
             _feed(tracker, provider, error)
@@ -100,14 +108,14 @@ class Outcomes:
         if not self.feeds_tracker or tracker is None:
             return
         for provider, window in list(self._providers.items()):
-            for outcome in list(window):
-                _feed(tracker, provider, outcome.error)
+            for error in list(window.errors):
+                _feed(tracker, provider, error)
 
     def of(self, provider: str) -> Health:
         """Return the health of a provider."""
-        since = time.monotonic() - MAX_AGE
-        recent = [outcome for outcome in list(self._providers.get(provider, ())) if outcome.at >= since]
-        errors = [outcome.error for outcome in recent if outcome.error is not None]
+        window = self._providers.get(provider)
+        recent = [] if window is None else window.since(time.monotonic() - MAX_AGE)
+        errors = [error for error in recent if error is not None]
         rate = len(errors) / len(recent) if recent else 0.0
         return Health(_status(rate, len(recent)), rate, len(recent), errors[-1] if errors else None)
 

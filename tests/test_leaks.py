@@ -1,4 +1,4 @@
-"""The search for planted credentials finds what is exported of them: anywhere, in any form, and in part."""
+"""The search for secrets finds what is exported of one: anywhere, in any form, and in part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from opentelemetry._logs import LogRecord
 from opentelemetry.trace import Status, StatusCode
 
-from planted import WINDOW, Exported, holds
+from leaks import WINDOW, Exported, holds
 from recorder import Recorder
 
 SECRET = "pl/Zq7+mK2vW9=xR4tY&8uJ3nB~6hG5_fD1.sA0c"
