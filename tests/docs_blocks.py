@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
+WAIT = "ai_lib.resilience.wait"
+
 _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -51,6 +53,13 @@ class Traces:
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+        sys.path.append(str(ROOT / "examples" / "demo"))
+        import render
+
+        # The demo has no queue in it.
+        if WAIT not in render.CALL_ATTRIBUTES:
+            render.CALL_ATTRIBUTES = (*render.CALL_ATTRIBUTES, WAIT)
+        self._render = render
         self._exporter = InMemorySpanExporter()
         provider = trace.get_tracer_provider()
         assert isinstance(provider, TracerProvider), "run it under opentelemetry-instrument"
@@ -58,12 +67,10 @@ class Traces:
 
     def take(self) -> list[str]:
         """Return the traces since it was last asked, a text each."""
-        sys.path.insert(0, str(ROOT / "examples" / "demo"))
-        import render
-
         spans = self._exporter.get_finished_spans()
         self._exporter.clear()
-        return ["\n".join([*render.tree(trace), *render.split(trace)]) for trace in render.traces(spans)]
+        draw, split = self._render.tree, self._render.split
+        return ["\n".join([*draw(trace), *split(trace)]) for trace in self._render.traces(spans)]
 
 
 async def run(page: Path) -> list[dict[str, Any]]:

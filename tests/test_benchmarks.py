@@ -95,10 +95,10 @@ def test_floor_and_instrumentation_emit_the_same_signals(tmp_path: Path) -> None
     file = tmp_path / "figures.json"
     assert run("--json", str(file)).returncode == 0
     emitted = json.loads(file.read_text())["emitted"]
-    assert emitted["call"] == {"span": 4, "measurement": 13, "point": 12}
-    assert emitted["stream"] == {"span": 5, "measurement": 18, "point": 17}
+    assert emitted["call"] == {"span": 4, "measurement": 14, "point": 13}
+    assert emitted["stream"] == {"span": 5, "measurement": 19, "point": 18}
     # One for each chunk and for both events of the last frame, but for the first; all in one point.
-    assert emitted["stream, chunk timing"] == {"span": 5, "measurement": 18 + 11, "point": 18}
+    assert emitted["stream, chunk timing"] == {"span": 5, "measurement": 19 + 11, "point": 19}
 
 
 def test_a_signal_that_only_one_of_the_two_emits_is_named(ledger: ModuleType) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -14,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
-from opentelemetry_instrumentation_ailib.masking import clean_text
+from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
@@ -53,10 +52,13 @@ class Exchange:
         if self._kind != semconv.INITIAL:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
         operation.stage = semconv.HTTP_TRANSPORT
-        operation.secrets.update(_secrets(base_url, transport._credential.secret))
+        operation.secrets.update(credentials(base_url, transport._credential.secret))
         self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes)
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
-        self.context = without_http_spans(context) if transport._auth_query_params else context
+        # Of a header that cannot be sent the error has the text.
+        sendable = all(str(value).isprintable() for value in transport._auth_headers.values())
+        exposed = transport._auth_query_params or not sendable
+        self.context = without_http_spans(context) if exposed else context
         self._attributes: dict[str, AttributeValue] = {}
 
     def note(self, response: Any) -> None:
@@ -82,15 +84,6 @@ class Exchange:
             self._attributes[semconv.BUSY_TIME] = busy
         end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
         _end_attempt(self._operation, self._kind, error)
-
-
-def _secrets(base_url: str, credential: str | None) -> Iterator[str]:
-    if credential:
-        yield credential
-    if "@" in base_url:
-        password = urlsplit(base_url).password
-        if password:
-            yield unquote(password)
 
 
 def _request_id(headers: Any) -> Any:

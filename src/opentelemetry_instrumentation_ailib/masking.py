@@ -8,11 +8,11 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.fields import Answer
@@ -48,6 +48,21 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def credentials(base_url: str, credential: str | None) -> Iterator[str]:
+    """Yield what a request says to be let in.
+
+    Args:
+        base_url: Where it goes, perhaps with a password.
+        credential: The provider's.
+    """
+    if credential:
+        yield credential
+    if "@" in base_url:
+        password = urlsplit(base_url).password
+        if password:
+            yield unquote(password)
+
+
 def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
     """Return what a provider says about its answer without the credentials that it may quote in there."""
     # A placeholder (``none``, ``test``) is no secret, and part of many a name.
@@ -71,7 +86,7 @@ def clean_text(text: str, secrets: Iterable[str]) -> str:
 
 
 def forms(*secrets: str) -> list[str]:
-    """Return the forms in which a text may quote secrets: as they are, in a URL, in Python and in JSON.
+    """Return the forms in which a text may quote secrets: as they are, in a URL, in Python, in JSON, in JSON in JSON.
 
     The longest come first, since one may contain another.
     """
@@ -80,7 +95,19 @@ def forms(*secrets: str) -> list[str]:
 
 def _forms(secret: str) -> tuple[str, ...]:
     quoted = quote(secret), quote(secret, safe=""), quote_plus(secret)
-    return secret, *quoted, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]
+    written = _json(secret)
+    return (
+        secret,
+        *quoted,
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+        *written,
+        *(twice for once in written for twice in _json(once)),
+    )
+
+
+def _json(text: str) -> tuple[str, str]:
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,6 +10,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.exchange import without_http_spans
+from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 from opentelemetry_instrumentation_ailib.streaming import EventStream
@@ -49,7 +51,9 @@ def begin_operation(
         attributes=attributes,
     )
     if transport is None:
-        operation.secrets.add(client._api_key)
+        operation.secrets.update(credentials(str(client._base_url), client._api_key))
+        if not str(client._api_key).isprintable():
+            operation.context = without_http_spans(operation.context)  # As an exchange does.
         operation.unseen = operation.attempts.begin()
     else:
         operation.enter(semconv.REQUEST_COMPILE)

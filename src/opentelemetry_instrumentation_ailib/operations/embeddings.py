@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import fields, semconv
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
@@ -36,9 +36,9 @@ def _begin(*parameters: str) -> base.Begin:
 
 def _finish(operation: Operation, response: Any) -> None:
     # What a provider leaves out the runtime fills with 0. A subclass may answer with anything.
-    tokens = fields.integer(getattr(getattr(response, "usage", None), "prompt_tokens", None))
+    report = {"prompt_tokens": getattr(getattr(response, "usage", None), "prompt_tokens", None) or None}
     model = semconv.text(getattr(response, "model", None))
-    operation.end(answer=Answer(model=model, usage=Usage(input=tokens or None)), response=response)
+    operation.end(answer=Answer(model=model, usage=fields.usage(report)), response=response)
 
 
 def _execute(telemetry: Telemetry) -> Wrapper:
@@ -56,6 +56,10 @@ def _execute(telemetry: Telemetry) -> Wrapper:
 
 @guarded
 def _enter(operation: Operation) -> None:
+    if operation.stage == semconv.REQUEST_COMPILE:
+        return  # The call's first.
+    # A subclass may ask again after a body that could not be parsed.
+    operation.attempts.failed |= operation.leave(semconv.OTHER)
     operation.enter(semconv.REQUEST_COMPILE)
 
 

@@ -1,0 +1,247 @@
+"""Spans that users open with the runtime's ``Tracer.span``: part of the OpenTelemetry trace, and still the runtime's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ai_lib_python import AiClient
+from ai_lib_python.telemetry import (
+    InMemoryExporter,
+    SpanContext,
+    SpanKind,
+    SpanStatus,
+    Tracer,
+    get_current_span,
+    get_current_trace_id,
+)
+from grpc_receiver import GrpcReceiver, grpc_receiver
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from provider import body, completion, provider
+from recorder import Recorder
+
+
+def ids(span: ReadableSpan) -> tuple[str, str]:
+    """Return trace and span id as the runtime writes them."""
+    return format_trace_id(span.context.trace_id), format_span_id(span.context.span_id)
+
+
+# --- parents and children ---
+
+
+async def test_a_users_span_is_the_parent_of_calls_and_a_child_of_the_applications(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+    application = instrumented.tracer_provider.get_tracer("shop")
+    async with provider(body(completion())) as server:
+        with application.start_as_current_span("POST /chat"), tracer.span("answer"):
+            client = await AiClient.create("openai/gpt-4o", base_url=server.base_url)
+            await client.chat().user("Hello?").execute()
+            await client.close()
+    (request,) = (span for span in instrumented.spans() if span.parent is None)
+    (answer,) = instrumented.children(request)
+    assert (request.name, answer.name) == ("POST /chat", "answer")
+    assert [child.name for child in instrumented.children(answer)] == ["ai_lib.protocol.load", "chat gpt-4o"]
+    scope = answer.instrumentation_scope
+    assert scope is not None
+    assert scope.name == "mine"
+
+
+def test_spans_of_both_kinds_nest_in_each_other(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+    application = instrumented.tracer_provider.get_tracer("shop")
+    with tracer.span("one"), application.start_as_current_span("two"), tracer.span("three"):
+        pass
+    one, two, three = (instrumented.span(name) for name in ("one", "two", "three"))
+    assert one.parent is None
+    assert instrumented.children(one) == [two]
+    assert instrumented.children(two) == [three]
+
+
+def test_both_spans_have_the_same_ids(instrumented: Recorder) -> None:
+    exporter = InMemoryExporter()
+    tracer = Tracer("mine", exporter)
+    with tracer.span("one"), tracer.span("two") as span:
+        assert get_current_span() is span
+        assert get_current_trace_id() == format_trace_id(trace.get_current_span().get_span_context().trace_id)
+    two, one = exporter.get_spans()
+    assert (two.trace_id, two.span_id) == ids(instrumented.span("two"))
+    assert (one.trace_id, one.span_id) == ids(instrumented.span("one"))
+    assert two.parent_context == one.context
+    assert one.parent_context is None
+    assert two.context.to_w3c_traceparent().startswith(f"00-{one.trace_id}-{two.span_id}-0")
+
+
+def test_a_started_span_has_the_current_one_for_a_parent(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+    application = instrumented.tracer_provider.get_tracer("shop")
+    with application.start_as_current_span("POST /chat"):
+        span = tracer.start_span("later")
+    assert span.parent_context is not None
+    assert (span.trace_id, span.parent_context.span_id) == ids(instrumented.span("POST /chat"))
+    assert instrumented.names() == ["POST /chat"]
+
+
+def test_a_parent_that_is_given_stays(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+    mine = SpanContext.generate()
+    with instrumented.tracer_provider.get_tracer("shop").start_as_current_span("POST /chat"):
+        by_name = tracer.start_span("later", parent=mine)
+        by_position = tracer.start_span("later", SpanKind.INTERNAL, mine)
+    assert by_name.parent_context is mine
+    assert by_position.parent_context is mine
+
+
+async def test_each_task_has_its_own(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+
+    async def work(name: str) -> None:
+        with tracer.span(name):
+            await asyncio.sleep(0)
+            with tracer.span(f"{name}, inside"):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(work("a"), work("b"))
+    for name in ("a", "b"):
+        (inside,) = instrumented.children(instrumented.span(name))
+        assert inside.name == f"{name}, inside"
+
+
+def test_it_decorates_functions_as_ever(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+
+    @tracer.span("work")
+    def work(value: int) -> int:
+        return value + 1
+
+    assert (work(1), work(2)) == (2, 3)
+    assert instrumented.names() == ["work", "work"]
+
+
+# --- what is on them ---
+
+
+def test_what_the_user_noted_is_on_the_span(instrumented: Recorder) -> None:
+    tracer = Tracer("mine")
+    with tracer.span("work", kind=SpanKind.CLIENT, attributes={"first": 1}) as span:
+        span.set_attributes({"a": "text", "b": 2.5, "c": True, "d": ["x", 1], "e": {"k": 1}, "f": None, "g": 2**70})
+        span.add_event("step", {"number": 1})
+    found = instrumented.span("work")
+    assert dict(found.attributes or {}) == {
+        "first": 1,
+        "a": "text",
+        "b": 2.5,
+        "c": True,
+        "d": ("x", "1"),
+        "e": "{'k': 1}",
+        "g": str(2**70),
+    }
+    assert [(event.name, dict(event.attributes or {})) for event in found.events] == [("step", {"number": 1})]
+    assert found.kind is trace.SpanKind.CLIENT
+    assert (found.status.status_code, found.status.description) == (StatusCode.OK, None)
+    assert found.start_time == int(span.start_time * 1e9)
+    assert span.end_time is not None
+    assert found.end_time == int(span.end_time * 1e9)
+
+
+def test_an_exception_passes_untouched_and_is_on_both_without_its_secrets(instrumented: Recorder) -> None:
+    exporter = InMemoryExporter()
+    error = ValueError("no key Bearer abc")
+    with pytest.raises(ValueError, match="no key") as raised, Tracer("mine", exporter).span("work"):
+        raise error
+    assert raised.value is error
+    (mine,) = exporter.get_spans()
+    assert (mine.status, mine.status_message) == (SpanStatus.ERROR, "no key Bearer abc")
+    found = instrumented.span("work")
+    masked = "no key Bearer ***REDACTED***"
+    assert (found.status.status_code, found.status.description) == (StatusCode.ERROR, masked)
+    (event,) = found.events
+    expected = {"exception.type": "ValueError", "exception.message": masked}
+    assert (event.name, dict(event.attributes or {})) == ("exception", expected)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError(), StopIteration("x"), GeneratorExit()])
+def test_every_kind_of_exception_passes_and_the_context_is_as_before(
+    error: BaseException, instrumented: Recorder
+) -> None:
+    before = trace.get_current_span()
+    with pytest.raises(type(error)) as raised, Tracer("mine").span("work"):
+        raise error
+    assert raised.value is error
+    assert trace.get_current_span() is before
+    assert get_current_span() is None
+    assert instrumented.names() == ["work"]
+
+
+# --- where there is nothing to join ---
+
+
+def test_without_a_provider_the_runtimes_span_is_as_before() -> None:
+    exporter = InMemoryExporter()
+    AiLibInstrumentor().instrument()
+    try:
+        with Tracer("mine", exporter).span("one"), Tracer("mine", exporter).span("two"):
+            pass
+    finally:
+        AiLibInstrumentor().uninstrument()
+    two, one = exporter.get_spans()
+    assert (two.trace_id, two.parent_context) == (one.trace_id, one.context)
+    assert len({two.span_id, one.span_id, "0" * 16}) == 3
+
+
+def test_suppressed_it_leaves_no_span(instrumented: Recorder) -> None:
+    exporter = InMemoryExporter()
+    with suppress_instrumentation(), Tracer("mine", exporter).span("work"):
+        pass
+    assert instrumented.names() == []
+    assert [span.name for span in exporter.get_spans()] == ["work"]
+
+
+def test_a_span_open_at_uninstrument_ends(recorder: Recorder) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers)
+    with Tracer("mine").span("work"):
+        AiLibInstrumentor().uninstrument()
+    with Tracer("mine").span("later"):
+        pass
+    assert recorder.names() == ["work"]
+
+
+def test_documented_api_false_leaves_the_runtimes_spans_alone(recorder: Recorder) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers, documented_api=False)
+    with Tracer("mine").span("work"):
+        pass
+    AiLibInstrumentor().uninstrument()
+    assert recorder.names() == []
+
+
+# --- a tracer with an endpoint ---
+
+
+@pytest.fixture
+def otlp() -> Iterator[GrpcReceiver]:
+    """An OTLP/gRPC receiver."""
+    with grpc_receiver() as received:
+        yield received
+
+
+async def test_a_tracers_own_spans_go_to_its_endpoint_with_its_clients(
+    instrumented: Recorder, otlp: GrpcReceiver
+) -> None:
+    tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
+    async with provider(body(completion())) as server:
+        builder: Any = AiClient.builder().model("openai/gpt-4o").base_url(server.base_url)
+        client = await builder.tracer(tracer).build()
+        with tracer.span("answer"):
+            await client.chat().user("Hello?").execute()
+        await client.close()
+    tracer.shutdown()
+    (answer,) = (span for span in otlp.spans if span.name == "answer")
+    assert ("chat gpt-4o", "answer") in otlp.tree(answer.trace_id)
+    assert (answer.scope, answer.resource["service.name"]) == ("my-app", "my-app")
+    assert instrumented.names() == []
