@@ -110,7 +110,7 @@ async def test_a_subclass_that_sends_at_the_same_time_is_one_operation(instrumen
     ("first", "failed", "kind", "attempts"),
     [
         (body({}, 500), "ai_lib.http.transport", "server_error", [("initial", "server_error"), ("retry", "ok")]),
-        (body(b"<html>"), "ai_lib.pipeline.process", "_OTHER", [("initial", "ok"), ("initial", "ok")]),
+        (body(b"<html>"), "ai_lib.pipeline.process", "_OTHER", [("initial", "ok"), ("retry", "ok")]),
     ],
     ids=["refused", "no JSON"],
 )
