@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor, cost, telemetry
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, cost, guard
 from recorder import Recorder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def faults_surface(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         def surface(site: str, *, first: bool) -> None:
             raise
 
-        monkeypatch.setattr(telemetry, "report_fault", surface)
+        monkeypatch.setattr(guard, "report_fault", surface)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from opentelemetry_instrumentation_ailib.config import Config
 ALL = frozenset({"protocol.load", "request.compile", "http.transport", "pipeline.process", "event.map"})
 STAGES = "OTEL_INSTRUMENTATION_AILIB_STAGES"
 CHUNK_TIMING = "OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING"
+DOCUMENTED_API = "OTEL_INSTRUMENTATION_AILIB_DOCUMENTED_API"
 noisy = pytest.mark.noisy("opentelemetry_instrumentation_ailib")
 STAGE_LIST = "protocol.load, request.compile, http.transport, pipeline.process, event.map"
 
@@ -22,6 +23,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start from an environment that says nothing."""
     monkeypatch.delenv(STAGES, raising=False)
     monkeypatch.delenv(CHUNK_TIMING, raising=False)
+    monkeypatch.delenv(DOCUMENTED_API, raising=False)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -165,6 +167,16 @@ def test_a_word_that_is_no_boolean_is_reported_and_ignored(
     monkeypatch.setenv(CHUNK_TIMING, " Maybe ")
     assert Config.read().chunk_timing is True
     assert warnings(caplog) == [f"{CHUNK_TIMING}: 'maybe' is neither true nor false; true is used"]
+
+
+@pytest.mark.parametrize(("value", "expected"), BOOLEANS)
+def test_the_documented_api_by_environment(
+    value: str, expected: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(DOCUMENTED_API, value)
+    assert Config.read().documented_api is expected
+    assert Config.read(documented_api=not expected).documented_api is not expected
+    assert warnings(caplog) == []
 
 
 @pytest.mark.parametrize("value", [True, False])

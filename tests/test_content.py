@@ -26,7 +26,7 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
-from opentelemetry_instrumentation_ailib import telemetry
+from opentelemetry_instrumentation_ailib import guard
 from opentelemetry_instrumentation_ailib.content import Content, load_hook
 from opentelemetry_instrumentation_ailib.messages import Conversation
 from opentelemetry_instrumentation_ailib.parts import OmittedBlob
@@ -306,7 +306,7 @@ def test_a_fault_of_the_hook_is_reported_once_and_the_event_emitted(
             raise RuntimeError("no bucket")
 
     faults: list[tuple[str, bool]] = []
-    monkeypatch.setattr(telemetry, "report_fault", lambda site, *, first: faults.append((site, first)))
+    monkeypatch.setattr(guard, "report_fault", lambda site, *, first: faults.append((site, first)))
     captured = content("EVENT_ONLY", recorder, Broken())
     for _ in range(3):
         finish(captured, recorder)

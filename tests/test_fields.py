@@ -370,7 +370,8 @@ def test_any_request_yields_fields_that_attributes_can_carry(
     request = builder().temperature(temperature).top_p(top_p).max_tokens(max_tokens).stop(stop)
     for name, value in extra.items():
         request.param(name, value)
-    for field, value in request_attributes(request):
+    attributes: dict[str, Any] = dict(request_attributes(request))
+    for field, value in attributes.items():
         field = field.removeprefix("gen_ai.").removeprefix("request.")
         if field in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
             assert type(value) in (int, float)

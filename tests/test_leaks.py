@@ -58,7 +58,7 @@ def as_traceback(recorder: Recorder, text: str) -> None:
     try:
         raise ValueError(text)
     except ValueError:
-        logging.getLogger("opentelemetry_instrumentation_ailib.telemetry").info("fault", exc_info=True)
+        logging.getLogger("opentelemetry_instrumentation_ailib.guard").info("fault", exc_info=True)
 
 
 PLACES = [

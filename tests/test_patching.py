@@ -14,7 +14,7 @@ import pytest
 import wrapt
 
 from opentelemetry_instrumentation_ailib import ROWS, patching
-from opentelemetry_instrumentation_ailib.patching import Patcher, Row, Wrapper
+from opentelemetry_instrumentation_ailib.patching import Addition, Arrival, Patcher, Row, Wrapper
 
 SOURCE = '''
 class Target:
@@ -265,6 +265,89 @@ def test_a_foreign_wrapper_does_not_keep_us_from_coming_back(dummy: str, patcher
     assert calls == ["second"]
     patcher.undo()
     assert vars(module.Target)["method"] is foreign
+
+
+# --- additions ---
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["imported-before", "imported-after"])
+def test_an_addition_is_there_until_undo(before: bool, dummy: str, patcher: Patcher) -> None:
+    if before:
+        importlib.import_module(dummy)
+    patcher.apply(
+        [
+            Addition(dummy, "Target.added", lambda bundle: lambda self: (bundle, type(self).__name__)),
+            Addition(dummy, "Target.property", lambda bundle: property(lambda self: bundle)),
+            Addition(dummy, "added", lambda bundle: bundle),
+        ],
+        "bundle",
+    )
+    module = importlib.import_module(dummy)
+    assert module.Child().added() == ("bundle", "Child")
+    assert (module.Target().property, module.added) == ("bundle", "bundle")
+    patcher.undo()
+    assert {"added", "property"} & {*vars(module.Target), *vars(module)} == set()
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_additions_leave_their_owners_as_they_were(rounds: int, dummy: str, patcher: Patcher) -> None:
+    module = importlib.import_module(dummy)
+    before = dict(vars(module.Target)), dict(vars(module))
+    for number in range(rounds):
+        patcher.apply([Addition(dummy, "Target.added", lambda _: 1), Addition(dummy, "added", lambda _: 2)], number)
+        patcher.undo()
+        assert (dict(vars(module.Target)), dict(vars(module))) == before
+
+
+@pytest.mark.parametrize("target", ["Target.method", "Child.method", "METHODS"])
+def test_what_is_there_is_not_added(target: str, dummy: str, patcher: Patcher) -> None:
+    """Neither over an attribute of the owner's own nor over one that it inherits."""
+    module = importlib.import_module(dummy)
+    module.METHODS = METHODS
+    before = dict(vars(module.Target)), dict(vars(module.Child)), dict(vars(module))
+    patcher.apply([Addition(dummy, target, lambda _: "ours")], None)
+    during = dict(vars(module.Target)), dict(vars(module.Child)), dict(vars(module))
+    patcher.undo()
+    after = dict(vars(module.Target)), dict(vars(module.Child)), dict(vars(module))
+    assert before == during == after
+
+
+def test_what_somebody_put_over_an_addition_stays(dummy: str, patcher: Patcher) -> None:
+    module = importlib.import_module(dummy)
+    patcher.apply([Addition(dummy, "Target.added", lambda _: "ours")], None)
+    module.Target.added = "theirs"
+    patcher.undo()
+    assert module.Target.added == "theirs"
+
+
+def test_an_addition_to_what_is_not_there_is_skipped(dummy: str, patcher: Patcher) -> None:
+    module = importlib.import_module(dummy)
+    patcher.apply([Addition(dummy, "Absent.added", lambda _: 1), Addition(dummy, "added", lambda _: 2)], None)
+    assert module.added == 2
+
+
+def test_a_function_of_a_submodule_is_patched_when_its_package_is_there(patcher: Patcher) -> None:
+    calls: list[Any] = []
+    module = importlib.import_module("os.path")
+    original = vars(module)["basename"]
+    patcher.apply([Row("os", "path.basename", logging_to(calls))], "bundle")
+    assert module.basename("a/b") == "b"
+    patcher.undo()
+    assert vars(module)["basename"] is original
+    assert calls == ["bundle"]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["imported-before", "imported-after"])
+def test_an_arrival_is_acted_on_once_in_each_round(before: bool, dummy: str, patcher: Patcher) -> None:
+    acted: list[Any] = []
+    if before:
+        importlib.import_module(dummy)
+    for number in range(2):
+        patcher.apply([Arrival(dummy, "Target.method", acted.append)], number)
+        importlib.import_module(dummy)
+        patcher.undo()
+    patcher.apply([Arrival(dummy, "Target.absent", acted.append)], "never")
+    assert acted == [0, 1]
 
 
 # --- hooks ---

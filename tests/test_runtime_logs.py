@@ -16,9 +16,9 @@ from ai_lib_python.telemetry import logger as runtime
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import INVALID_SPAN, Span, use_span
 
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Patcher
 from opentelemetry_instrumentation_ailib.runtime_logs import ROWS
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 FORMATTERS = [
     pytest.param(runtime.JsonFormatter, id="json"),

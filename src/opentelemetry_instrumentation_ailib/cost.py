@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib.fields import Usage
-from opentelemetry_instrumentation_ailib.telemetry import guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
 
 _logger = logging.getLogger(__name__)
 

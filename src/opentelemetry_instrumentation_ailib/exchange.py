@@ -13,10 +13,11 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
 
 # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
 _start_stage = guarded(Telemetry.start_stage)

@@ -14,8 +14,8 @@ from wrapt import ObjectProxy
 
 from opentelemetry_instrumentation_ailib import masking, semconv
 from opentelemetry_instrumentation_ailib.frame_rules import Match, matched_rule
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.loggers import FRAME, TRACE, emit, identity, title
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation

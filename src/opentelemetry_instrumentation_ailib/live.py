@@ -14,7 +14,7 @@ from typing import Any, Final
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter_provider
 
 from opentelemetry_instrumentation_ailib import semconv
-from opentelemetry_instrumentation_ailib.telemetry import guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
 
 STANDALONE: Final = "standalone"
 """The ``executor`` label of components that an application uses on their own."""

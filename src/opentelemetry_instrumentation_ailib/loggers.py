@@ -12,7 +12,7 @@ from opentelemetry.trace import format_span_id, format_trace_id, get_current_spa
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
-from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation

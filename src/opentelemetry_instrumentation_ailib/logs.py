@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import Context, get_current
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.loggers import (
     PIPELINE,
     PROTOCOL,
@@ -26,7 +27,6 @@ from opentelemetry_instrumentation_ailib.loggers import (
     name_trace_level,
     title,
 )
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.fields import Usage

@@ -13,8 +13,9 @@ from opentelemetry_instrumentation_ailib import logs, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
-from opentelemetry_instrumentation_ailib.telemetry import Hook, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Hook
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.messages import Conversation

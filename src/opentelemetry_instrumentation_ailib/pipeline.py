@@ -13,8 +13,8 @@ from typing import Any
 from wrapt import ObjectProxy
 
 from opentelemetry_instrumentation_ailib.fields import frame_answer
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.stream_state import MAP, PIPELINE, TRANSPORT, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 
 class PipelineView(ObjectProxy):  # type: ignore[type-arg]

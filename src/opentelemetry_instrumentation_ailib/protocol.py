@@ -15,9 +15,10 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import logs, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_fallback
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]

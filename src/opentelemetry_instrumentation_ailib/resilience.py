@@ -14,9 +14,10 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from opentelemetry_instrumentation_ailib import live, logs, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_retry
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]

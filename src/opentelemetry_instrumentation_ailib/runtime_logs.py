@@ -13,8 +13,9 @@ from typing import Any
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 _MODULE = "ai_lib_python.telemetry.logger"
 

@@ -11,11 +11,12 @@ from opentelemetry.context import attach, get_current
 from opentelemetry_instrumentation_ailib import protocol, semconv
 from opentelemetry_instrumentation_ailib.exchange import Exchange, QuietEntry, StreamExchange, without_http_spans
 from opentelemetry_instrumentation_ailib.frames import traced
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, guarded, now
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, now
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]

@@ -10,9 +10,9 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import logs, semconv
 from opentelemetry_instrumentation_ailib.exchange import end_exchange
 from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, CONSUMER, MAP, STAGE_OF, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 _record_stage = guarded(Operation.record_stage)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
-from opentelemetry_instrumentation_ailib.telemetry import Moment, guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.telemetry import Moment
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange

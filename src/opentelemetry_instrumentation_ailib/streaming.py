@@ -13,11 +13,11 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_end import end_stream
 from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from opentelemetry_instrumentation_ailib.stream_state import NOTES, StageClock, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
 
 _NOWHERE = Context()
 # What ends a stream goes through: the SDK, the handlers of logs and the queues that these use.

@@ -1,92 +1,34 @@
-"""The bundle that every wrapper gets, and the guard that keeps our faults to ourselves."""
+"""The bundle that every wrapper gets."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
-import sys
 import time
 from collections.abc import Callable
-from contextvars import Token
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_tracer
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import cost, semconv
 from opentelemetry_instrumentation_ailib.config import Config
+from opentelemetry_instrumentation_ailib.content import Content
+from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.live import LiveComponents
 from opentelemetry_instrumentation_ailib.metrics import Instruments
 from opentelemetry_instrumentation_ailib.version import __version__
-
-if TYPE_CHECKING:
-    from opentelemetry_instrumentation_ailib.content import Content
-    from opentelemetry_instrumentation_ailib.cost import Pricer
-    from opentelemetry_instrumentation_ailib.fields import Answer
-    from opentelemetry_instrumentation_ailib.live import LiveComponents
-    from opentelemetry_instrumentation_ailib.operation import Operation
-
-    Observer = Callable[[Operation, Answer, str | None, float], None]
-
-_logger = logging.getLogger(__name__)
 
 SCOPE = "opentelemetry_instrumentation_ailib"
 
 _BUNDLE = create_key("ai_lib.telemetry")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
+# Gets the operation, its answer, its error type and its duration in seconds.
+Observer = Callable[[Any, Answer, str | None, float], None]
 Hook = Callable[[Span, Any], None]
-
-
-def report_fault(site: str, *, first: bool) -> None:
-    """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
-    if first:
-        message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)"
-        _logger.warning(message, site, exc_info=sys.exc_info())
-
-
-def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
-    """Make a function of ours unable to raise: a fault is logged, once for each function, and the result is ``None``.
-
-    The runtime answers exceptions with retries and fallback models, so one of ours would change what a call does.
-    """
-    reported = False
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        nonlocal reported
-        try:
-            return function(*args, **kwargs)
-        except Exception:
-            report_fault(f"{function.__module__}.{function.__qualname__}", first=not reported)
-            reported = True
-            return None
-
-    return call
-
-
-def detach(token: object, error: BaseException | None = None) -> None:
-    """Detach a context.
-
-    A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless, and
-    OpenTelemetry would log an error about it.
-
-    Args:
-        token: What ``attach`` returned.
-        error: The exception that is passing, if any.
-    """
-    if isinstance(error, GeneratorExit) and isinstance(token, Token):
-        with contextlib.suppress(ValueError, RuntimeError):
-            token.var.reset(token)
-        return
-    otel_context.detach(cast("Token[Context]", token))
 
 
 class Moment(NamedTuple):
@@ -130,7 +72,7 @@ class Telemetry:
     content: Content
     clients: WeakKeyDictionary[Any, Telemetry] = field(default_factory=WeakKeyDictionary)
     observers: tuple[Observer, ...] = ()
-    identified: tuple[Callable[[Operation], None], ...] = ()
+    identified: tuple[Callable[[Any], None], ...] = ()
     request_hook: Hook | None = None
     response_hook: Hook | None = None
 
@@ -173,10 +115,8 @@ class Telemetry:
         return set_value(_BUNDLE, self)
 
     @functools.cached_property
-    def pricer(self) -> Pricer | None:
+    def pricer(self) -> cost.Pricer | None:
         """What prices calls, where the extra ``cost`` is installed. To ask for it first takes a while."""
-        from opentelemetry_instrumentation_ailib import cost
-
         return cost.load()
 
     def start_stage(

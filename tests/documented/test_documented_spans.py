@@ -1,4 +1,7 @@
-"""Spans that users open with the runtime's ``Tracer.span``: part of the OpenTelemetry trace, and still the runtime's."""
+"""Spans that users open with the runtime's ``Tracer.span``: in the OpenTelemetry trace, and still the runtime's."""
+
+# What the runtime itself does not declare.
+# mypy: disable-error-code="call-arg, attr-defined"
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """``Tracer`` with a service name and an endpoint, and ``.tracer(tracer)``: where the spans of a client go."""
 
+# What the runtime itself does not declare.
+# mypy: disable-error-code="call-arg, attr-defined"
+
 from __future__ import annotations
 
 import asyncio
@@ -14,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import pytest
 from ai_lib_python import AiClient
 from ai_lib_python.errors import AiLibError

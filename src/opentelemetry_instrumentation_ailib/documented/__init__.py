@@ -25,7 +25,8 @@ from opentelemetry_instrumentation_ailib.documented import (
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT, Round
 from opentelemetry_instrumentation_ailib.documented.export_failures import ExportFailures
 from opentelemetry_instrumentation_ailib.documented.outcomes import Outcomes
-from opentelemetry_instrumentation_ailib.telemetry import SCOPE, Telemetry, guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.telemetry import SCOPE, Telemetry
 from opentelemetry_instrumentation_ailib.version import __version__
 
 ROWS = (

@@ -14,8 +14,9 @@ from opentelemetry_instrumentation_ailib.documented import metrics
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import tracer_to
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import SCOPE, Telemetry, detach, guarded
+from opentelemetry_instrumentation_ailib.telemetry import SCOPE, Telemetry
 from opentelemetry_instrumentation_ailib.version import __version__
 
 _METRICS: Final = "_ai_lib_metrics"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.types import AttributeValue
@@ -27,8 +27,8 @@ from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.feedback_types import Evaluation
 from opentelemetry_instrumentation_ailib.documented.statistics import traceparent as written
 from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 _logger = logging.getLogger(__name__)
 
@@ -112,7 +112,8 @@ class Recorder:
             return FeedbackResult.REJECTED
         known, _, response_id = self._calls.get(request_id if isinstance(request_id, str) else "", "").partition(" ")
         span = _parsed(traceparent) or _parsed(known)
-        context = Context() if span is None else set_span_in_context(NonRecordingSpan(span), Context())
+        # Outside of any trace is not in the current one, as an empty context would be.
+        context = set_span_in_context(INVALID_SPAN if span is None else NonRecordingSpan(span), Context())
         _emit(self._content, evaluation, request_id, response_id or None, context)
         self._count(evaluation, context)
         return FeedbackResult.UNLINKED if span is None else FeedbackResult.RECORDED

@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib.documented.feedback import FeedbackCollector
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import guarded
 
 _PACKAGE: Final = "ai_lib_python.telemetry"
 

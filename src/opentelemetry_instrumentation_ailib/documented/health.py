@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT, Round
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import BACKPRESSURE, BREAKER, STATES
 from opentelemetry_instrumentation_ailib.patching import Arrival, Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.documented.health_report import HealthReport

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.documented.extras import missing
 from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.metrics import Instruments
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Addition
-from opentelemetry_instrumentation_ailib.telemetry import SCOPE, guarded
+from opentelemetry_instrumentation_ailib.telemetry import SCOPE
 from opentelemetry_instrumentation_ailib.version import __version__
 
 if TYPE_CHECKING:

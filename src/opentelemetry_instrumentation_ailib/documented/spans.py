@@ -28,7 +28,7 @@ from opentelemetry_instrumentation_ailib import masking, semconv
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
-from opentelemetry_instrumentation_ailib.telemetry import detach, guarded
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]

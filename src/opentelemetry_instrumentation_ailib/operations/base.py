@@ -11,11 +11,12 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.exchange import without_http_spans
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 from opentelemetry_instrumentation_ailib.streaming import EventStream
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 EXPLICIT: Final = "explicit"
 """The provider of a client that was made without a manifest, as the runtime calls it since 1.2.0."""

@@ -13,8 +13,9 @@ from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, detach, end_stage, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
 
 _MODULE = "ai_lib_python.batch.executor"
 

@@ -9,12 +9,13 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.conversation import conversation_id
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import STATES
 from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 _MODULE = "ai_lib_python.client.core"
 

@@ -9,10 +9,11 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import fields, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, guarded
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 _MODULE = "ai_lib_python.embeddings.client"
 

@@ -1,0 +1,63 @@
+"""What keeps our faults to ourselves, and lets go of a context wherever that happens."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import Token
+from typing import ParamSpec, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+_logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def report_fault(site: str, *, first: bool) -> None:
+    """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
+    if first:
+        message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)"
+        _logger.warning(message, site, exc_info=sys.exc_info())
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
+    """Make a function of ours unable to raise: a fault is logged, once for each function, and the result is ``None``.
+
+    The runtime answers exceptions with retries and fallback models, so one of ours would change what a call does.
+    """
+    reported = False
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        nonlocal reported
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            report_fault(f"{function.__module__}.{function.__qualname__}", first=not reported)
+            reported = True
+            return None
+
+    return call
+
+
+def detach(token: object, error: BaseException | None = None) -> None:
+    """Detach a context.
+
+    A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless, and
+    OpenTelemetry would log an error about it.
+
+    Args:
+        token: What ``attach`` returned.
+        error: The exception that is passing, if any.
+    """
+    if isinstance(error, GeneratorExit) and isinstance(token, Token):
+        with contextlib.suppress(ValueError, RuntimeError):
+            token.var.reset(token)
+        return
+    otel_context.detach(cast("Token[Context]", token))
