@@ -128,16 +128,17 @@ class Run:
     grpc: GrpcReceiver
 
 
-def run(page: Path) -> Run:
+def run(page: Path, provider: str) -> Run:
     """Run a page's Python to its end.
 
     Args:
         page: The page. Variables that it exports in a ``sh`` block are in the environment.
+        provider: The base URL to which all manifests lead.
     """
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         http, grpc = stack.enter_context(receiver()), stack.enter_context(grpc_receiver())
-        _lead_manifests_to(stack.enter_context(mock_provider()), home)
+        _lead_manifests_to(provider, home)
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
             **exported(page),
@@ -146,7 +147,8 @@ def run(page: Path) -> Run:
             "COLUMNS": _WIDTH,
             "PYTHONUTF8": "1",
             "OTEL_EXPORTER_OTLP_ENDPOINT": http.endpoint,
-            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,logging",
+            # They have spans of their own, and to load them takes longer than a page does.
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "asgi,fastapi,httpx,logging",
             # To gRPC every host is one behind this proxy.
             "grpc_proxy": stack.enter_context(proxy(grpc.endpoint)).url,
         }
@@ -171,7 +173,7 @@ def _lead_manifests_to(base_url: str, folder: Path) -> None:
         target = folder / manifest.relative_to(PROTOCOL)
         target.parent.mkdir(parents=True, exist_ok=True)
         text = manifest.read_text(encoding="utf-8")
-        target.write_text(re.sub(r"base_url: .*", f"base_url: {base_url}/v1", text), encoding="utf-8")
+        target.write_text(re.sub(r"base_url: .*", f"base_url: {base_url}", text), encoding="utf-8")
 
 
 def _launcher(page: Path) -> list[str]:
@@ -183,10 +185,11 @@ def _launcher(page: Path) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run pages and show what came of them."""
-    for argument in arguments:
-        shown = run(Path(argument))
+    with mock_provider() as provider:
+        done = {page: run(Path(page), f"{provider}/v1") for page in arguments}
+    for page, shown in done.items():
         for number, (printed, traces) in enumerate(zip(shown.printed, shown.traces, strict=True), 1):
-            print(f"--- {argument}, Python block {number}", printed, *traces, sep="\n")  # noqa: T201 - a program
+            print(f"--- {page}, Python block {number}", printed, *traces, sep="\n")  # noqa: T201 - a program
         sys.stderr.write(shown.errors)
     return 0
 

@@ -1,7 +1,8 @@
-"""Streams: the iterator that a streamed call hands back."""
+"""Streams: the generator that a streamed call hands back."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -38,47 +39,41 @@ def _switch() -> Any:
     return token.var if isinstance(token, Token) else _Switch
 
 
-class EventStream(AsyncGenerator[Any, None]):
-    """The events of one streamed call, unchanged, with the operation around them.
+async def observed(
+    events: AsyncGenerator[Any, None], begin: Callable[[], Operation | None]
+) -> AsyncGenerator[Any, None]:
+    """Yield the events of one streamed call, unchanged, with the operation around them.
 
-    Nothing is opened before the first ``__anext__``, which is when the runtime sends the request. The operation's
-    context is attached around each step and never while the caller holds the stream.
+    It is an asynchronous generator, as the runtime's own is. Nothing is opened before the first event is asked for,
+    which is when the runtime sends the request. The operation's context is attached around each step and never while the
+    caller holds the stream.
 
     Args:
         events: The runtime's own iterator.
         begin: Opens the operation; ``None`` from it leaves the stream alone.
     """
-
-    def __init__(self, events: AsyncGenerator[Any, None], begin: Callable[[], Operation | None]) -> None:
-        self._events = events
-        self._next = events.__anext__
-        self._begin: Callable[[], Operation | None] | None = begin
-        self._operation: Operation | None = None
-        self._state: StreamState | None = None
-        self._context = _NOWHERE
-        self._switch: Any = _Switch
-
-    def __aiter__(self) -> EventStream:
-        return self
-
-    async def __anext__(self) -> Any:
-        state = self._state or self._open()
-        if state is None:
-            return await self._next()
-        clock = state.clock
-        if state.events:
-            now = perf_counter()
-            clock.consumer += now - clock.last
-            clock.last = now
-        token = self._switch.set(self._context)
+    operation = begin()
+    if operation is None:
+        async for event in events:
+            yield event
+        return
+    stream, context, switch = _Stream(operation), operation.context, _switch()
+    state, step = stream.state, events.__anext__
+    clock = state.clock
+    del operation
+    while True:
+        token = switch.set(context)
         try:
-            event = await self._next()
+            event = await step()
         except BaseException as error:
             detach(token, error)
-            exhausted = isinstance(error, StopAsyncIteration)
-            self._close(None if exhausted else error, exhausted=exhausted)
+            context = _NOWHERE  # It refers to the operation, and the exception to this.
+            if isinstance(error, StopAsyncIteration):
+                stream.close(exhausted=True)
+                return
+            stream.close(error)
             raise
-        self._switch.reset(token)
+        switch.reset(token)
         state.events += 1
         try:
             note = NOTES.get(event.event_type)
@@ -87,66 +82,71 @@ class EventStream(AsyncGenerator[Any, None]):
         except Exception:  # noqa: S110 - an event of the user's own making may be anything
             pass
         if state.attentive or state.events == 1:
-            _note_chunk(self._operation, state, event)  # type: ignore[arg-type]
+            _note_chunk(stream, event)
         now = perf_counter()
         clock.map += now - clock.last
         clock.last = now
-        return event
+        try:
+            yield event
+        except BaseException:
+            # The caller leaves, or throws something in, at which the runtime's generators end, too.
+            stream.close()
+            with contextlib.suppress(RuntimeError):  # The event loop may be closing it already.
+                await events.aclose()
+            raise
+        now = perf_counter()
+        clock.consumer += now - clock.last
+        clock.last = now
 
-    async def asend(self, value: Any) -> Any:
-        """Send a value to the runtime's iterator, which expects none."""
-        return await (self.__anext__() if value is None else self._events.asend(value))
 
-    async def athrow(self, *exception: Any) -> Any:
-        """Throw an exception into the runtime's iterator."""
-        return await self._events.athrow(*exception)
+class _Stream:
+    """An open operation that ends with the generator, which may be dropped and never closed.
 
-    async def aclose(self) -> None:
-        """End the operation and close the runtime's iterator."""
-        self._begin = None
-        self._close()
-        await self._events.aclose()
+    Args:
+        operation: The operation.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        chunk_timing, wanted = operation.telemetry.config.chunk_timing, operation.telemetry.content.wanted
+        started = operation.began.seconds
+        self.operation: Operation | None = operation
+        self.state = operation.stream = StreamState(
+            StageClock(started),
+            chunk_timing,
+            attentive=chunk_timing or wanted,
+            messages=StreamMessages() if wanted else None,
+            chunk_arrived=started,
+        )
 
     def __del__(self) -> None:
-        if self._operation is None:
+        if self.operation is None:
             return
         if _inside_locks():
             # The garbage collector called from where this thread holds locks that it would ask for again.
-            threading.Thread(target=self._close, name="ai-lib-stream-end", daemon=True).start()
+            threading.Thread(target=self.close, name="ai-lib-stream-end", daemon=True).start()
         else:
-            self._close()
+            self.close()
 
-    def _open(self) -> StreamState | None:
-        begin, self._begin = self._begin, None
-        operation = self._operation = None if begin is None else begin()
+    def close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
+        """End the operation, once.
+
+        Args:
+            error: The exception that ended the stream, if one did.
+            exhausted: Whether it was read to its end.
+        """
+        operation, self.operation = self.operation, None
         if operation is not None:
-            chunk_timing, wanted = operation.telemetry.config.chunk_timing, operation.telemetry.content.wanted
-            self._context, self._switch = operation.context, _switch()
-            started = operation.began.seconds
-            self._state = operation.stream = StreamState(
-                StageClock(started),
-                chunk_timing,
-                attentive=chunk_timing or wanted,
-                messages=StreamMessages() if wanted else None,
-                chunk_arrived=started,
-            )
-        return self._state
-
-    def _close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
-        operation, self._operation = self._operation, None
-        state, self._state = self._state, None
-        self._context = _NOWHERE  # The operation's context refers to the operation.
-        if operation is not None and state is not None:
-            end_stream(operation, state, error, exhausted=exhausted)
+            end_stream(operation, self.state, error, exhausted=exhausted)
             operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
-            state.exchange = None  # It refers to the operation, which refers to this.
+            self.state.exchange = None  # It refers to the operation, which refers to this.
 
 
 @guarded
-def _note_chunk(operation: Operation, state: StreamState, event: Any) -> None:
+def _note_chunk(stream: _Stream, event: Any) -> None:
+    operation, state = stream.operation, stream.state
     if state.messages is not None:
         state.messages.note(event)
-    if not state.chunk_timing and state.events > 1:
+    if operation is None or (not state.chunk_timing and state.events > 1):
         return
     # The first counts from the request, each other from the one before.
     arrived = perf_counter()

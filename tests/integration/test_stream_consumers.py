@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -114,9 +115,10 @@ async def test_aclose_of_the_iterator_itself_closes_the_runtimes(instrumented: R
         builder._stream = True
         stream = ai._execute_stream(builder)
         await anext(stream)
-        assert stream._events.ag_frame is not None
+        theirs = stream.ag_frame.f_locals["events"]
+        assert theirs.ag_frame is not None
         await stream.aclose()
-        assert stream._events.ag_frame is None
+        assert theirs.ag_frame is None
         assert ended(instrumented) == ["abandoned"]
         await ai.close()
 
@@ -294,15 +296,27 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
     assert ended(instrumented) == ["abandoned"]
 
 
-async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(
-    instrumented: Recorder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("closes", "threads"),
+    [
+        # The event loop closes generators that are dropped, when it comes to it.
+        pytest.param(True, [[], ["MainThread"]], id="with an event loop"),
+        pytest.param(False, [["ai-lib-stream-end"]] * 2, id="without one"),
+    ],
+)
+async def test_a_stream_collected_inside_the_sdk_does_not_end_there(
+    instrumented: Recorder, monkeypatch: pytest.MonkeyPatch, closes: bool, threads: list[list[str]]
 ) -> None:
     async with provider(OPEN) as server:
         ai = await client(base_url=server.base_url)
         builder = ai.chat().user("Hello?")
         builder._stream = True
         stream = ai._execute_stream(builder)
+        hooks = sys.get_asyncgen_hooks()
+        if not closes:
+            sys.set_asyncgen_hooks(None, None)
         await anext(stream)
+        sys.set_asyncgen_hooks(*hooks)
         finishing: list[str] = []
         finish = end_stream
 
@@ -319,12 +333,13 @@ async def test_a_stream_collected_inside_the_sdk_ends_in_another_thread(
             for thread in threading.enumerate():
                 if thread.name == "ai-lib-stream-end":
                     thread.join()
+            at_once = list(finishing)
+            await settle()
         finally:
             monkeypatch.undo()
-        await settle()
         await ai.close()
 
-    assert finishing == ["ai-lib-stream-end"]
+    assert [at_once, finishing] == threads
     assert ended(instrumented) == ["abandoned"]
 
 

@@ -15,7 +15,7 @@ from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
-from opentelemetry_instrumentation_ailib.streaming import EventStream
+from opentelemetry_instrumentation_ailib.streaming import observed
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 EXPLICIT: Final = "explicit"
@@ -85,9 +85,9 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             # Arguments that do not fit are refused when the call is made, and not when it is awaited.
             call = wrapped(*args, **kwargs)
-            observed = _observe(_Call(call), lambda: begin(telemetry, instance, args, kwargs), finish)
-            _name_like(observed, call)
-            return observed
+            ours = _observe(_Call(call), lambda: begin(telemetry, instance, args, kwargs), finish)
+            _name_like(ours, call)
+            return ours
 
         return run
 
@@ -117,9 +117,9 @@ def _close(coroutine: Any) -> None:
 
 
 @guarded
-def _name_like(observed: Coroutine[Any, Any, Any], call: Any) -> None:
+def _name_like(ours: Any, theirs: Any) -> None:
     for name in ("__name__", "__qualname__"):
-        setattr(observed, name, getattr(call, name, getattr(observed, name)))
+        setattr(ours, name, getattr(theirs, name, getattr(ours, name)))
 
 
 async def _observe(call: _Call, begin: Callable[[], Operation | None], finish: Finish) -> Any:
@@ -152,7 +152,10 @@ def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
             def open_operation() -> Operation | None:
                 return begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
 
-            return EventStream(wrapped(*args, **kwargs), open_operation)
+            events = wrapped(*args, **kwargs)
+            stream = observed(events, open_operation)
+            _name_like(stream, events)
+            return stream
 
         return run
 
