@@ -45,8 +45,8 @@ async def observed(
     """Yield the events of one streamed call, unchanged, with the operation around them.
 
     It is an asynchronous generator, as the runtime's own is. Nothing is opened before the first event is asked for,
-    which is when the runtime sends the request. The operation's context is attached around each step and never while the
-    caller holds the stream.
+    which is when the runtime sends the request. The operation's context is attached around each step, and never while
+    the caller holds the stream.
 
     Args:
         events: The runtime's own iterator.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import subprocess
@@ -142,7 +143,9 @@ async def unsent(client: Any) -> None:
 
 
 async def cancelled(client: Any) -> None:
-    await asyncio.wait_for(client.chat().user("Hello?").execute(), 0.01)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(client.chat().user("Hello?").execute(), 0.01)
+    await asyncio.sleep(0.1)  # The server comes to the end of its answer, which nobody takes.
 
 
 async def plain(client: Any) -> None:
@@ -173,7 +176,7 @@ EVIDENCE: dict[str, tuple[Callable[[Any], Awaitable[None]], list[Step], str | No
     "no JSON": (plain, body(b"<html>"), "unhealthy"),
     "cut stream": (streamed, events(delta("Hel"), done=False, end=False), "unhealthy"),
     "never sent": (unsent, OK, None),
-    "cancelled": (cancelled, [60.0], None),
+    "cancelled": (cancelled, [0.03, *OK], None),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -12,11 +11,18 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry._logs import get_logger
+from opentelemetry.util.genai.types import ContentCapturingMode
 from test_chat import LABELS, OPERATION
 
 from conftest import client
 from opentelemetry_instrumentation_ailib import streaming
+from opentelemetry_instrumentation_ailib.config import Config
+from opentelemetry_instrumentation_ailib.content import Content
+from opentelemetry_instrumentation_ailib.live import LiveComponents
+from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_end import end_stream
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 from provider import Step, delta, events, provider
 from recorder import Recorder
 
@@ -296,51 +302,50 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
     assert ended(instrumented) == ["abandoned"]
 
 
-@pytest.mark.parametrize(
-    ("closes", "threads"),
-    [
-        # The event loop closes generators that are dropped, when it comes to it.
-        pytest.param(True, [[], ["MainThread"]], id="with an event loop"),
-        pytest.param(False, [["ai-lib-stream-end"]] * 2, id="without one"),
-    ],
-)
-async def test_a_stream_collected_inside_the_sdk_does_not_end_there(
-    instrumented: Recorder, monkeypatch: pytest.MonkeyPatch, closes: bool, threads: list[list[str]]
+def dropped_inside_the_sdk(holder: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Drop what is held as if the garbage collector ran while a lock of the SDK was held; return who ends the stream."""
+    ending: list[str] = []
+    end = end_stream
+
+    def spy(*args: Any, **kwargs: Any) -> None:
+        ending.append(threading.current_thread().name)
+        end(*args, **kwargs)
+
+    monkeypatch.setattr(streaming, "end_stream", spy)
+    exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
+    for thread in threading.enumerate():
+        if thread.name == "ai-lib-stream-end":
+            thread.join()
+    return ending
+
+
+async def test_a_stream_collected_inside_the_sdk_ends_when_the_event_loop_comes_to_it(
+    instrumented: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with provider(OPEN) as server:
         ai = await client(base_url=server.base_url)
         builder = ai.chat().user("Hello?")
         builder._stream = True
-        stream = ai._execute_stream(builder)
-        hooks = sys.get_asyncgen_hooks()
-        if not closes:
-            sys.set_asyncgen_hooks(None, None)
-        await anext(stream)
-        sys.set_asyncgen_hooks(*hooks)
-        finishing: list[str] = []
-        finish = end_stream
-
-        def spy(*args: Any, **kwargs: Any) -> None:
-            finishing.append(threading.current_thread().name)
-            finish(*args, **kwargs)
-
-        monkeypatch.setattr(streaming, "end_stream", spy)
-        try:
-            holder = [stream]
-            del stream
-            # As if the garbage collector ran while a lock of the SDK was held.
-            exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
-            for thread in threading.enumerate():
-                if thread.name == "ai-lib-stream-end":
-                    thread.join()
-            at_once = list(finishing)
-            await settle()
-        finally:
-            monkeypatch.undo()
+        holder = [ai._execute_stream(builder)]
+        await anext(holder[0])
+        ending = dropped_inside_the_sdk(holder, monkeypatch)
+        assert ending == []
+        await settle()
         await ai.close()
-
-    assert [at_once, finishing] == threads
+    assert ending == ["MainThread"]
     assert ended(instrumented) == ["abandoned"]
+
+
+def test_a_stream_collected_inside_the_sdk_with_no_event_loop_ends_in_another_thread(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Content(ContentCapturingMode.NO_CONTENT, emits=False, hook=None, logger=get_logger("test"))
+    telemetry = Telemetry.build(Config(), LiveComponents(), content, tracer_provider=recorder.tracer_provider)
+    operation = Operation(
+        telemetry, name="chat", provider_id="openai", model="gpt-4o", base_url="http://localhost", request=None
+    )
+    assert dropped_inside_the_sdk([streaming._Stream(operation)], monkeypatch) == ["ai-lib-stream-end"]
+    assert ended(recorder) == ["abandoned"]
 
 
 async def test_a_stream_keeps_nothing_alive(instrumented: Recorder) -> None:
