@@ -89,7 +89,7 @@ class _Traces:
 
 
 async def _execute(page: Path) -> list[dict[str, Any]]:
-    render.CALL_ATTRIBUTES = (*render.CALL_ATTRIBUTES, _WAIT)
+    vars(render)["CALL_ATTRIBUTES"] = (*render.CALL_ATTRIBUTES, _WAIT)
     names: dict[str, Any] = {"__name__": "__main__"}
     traces, output, results = _Traces(), io.StringIO(), []
     with contextlib.redirect_stdout(output):

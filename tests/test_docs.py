@@ -35,7 +35,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def shape(page: Path) -> list[str]:
-    """Return the marks of a page that do not depend on its language: headings, rows of tables, links, blocks."""
+    """Return the marks of a page that do not depend on its language: headings, rows of tables, links, items, panels."""
     prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"^#+ |^\|(?=.*\|$)|\]\(|^- |^\d+\. |\*\*[A-Z][^*]+ > [^*]+\*\*", prose, re.MULTILINE)
 

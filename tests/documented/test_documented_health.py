@@ -1,4 +1,4 @@
-"""``HealthChecker().check()``, ``get_health_tracker()`` and ``ai_lib.provider.health``: health by live evidence."""
+"""``HealthChecker().check()``: health by live evidence, and by the application's own checks."""
 
 # What the runtime itself does not declare.
 # mypy: disable-error-code="call-arg, attr-defined"
@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -23,59 +20,16 @@ from ai_lib_python.telemetry import (
     HealthCheckResult,
     HealthStatus,
     get_health_checker,
-    get_health_tracker,
 )
+from asked import OK, QUIET, SERVER_ERROR, calls, fresh_tracker, health, shown
 
-from differential import _transports
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from opentelemetry_instrumentation_ailib.documented import outcomes
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
-from provider import Provider, Step, body, completion, delta, events, provider
+from provider import Provider, provider
 from recorder import Recorder
 
-OK = body(completion())
-SERVER_ERROR = body({"error": {"message": "No."}}, 500)
-QUIET = {"export_failures": 0, "failing": False}
-
-
-@pytest.fixture(autouse=True)
-def tracker() -> Iterator[Any]:
-    """The runtime's tracker, empty before and after."""
-    tracker = get_health_tracker()
-    tracker.reset()
-    yield tracker
-    tracker.reset()
-
-
-async def calls(server: Provider, count: int = 1, model: str = "openai/gpt-4o", **resilience: Any) -> None:
-    """Make calls, whatever comes of them."""
-    with _transports() as transports:
-        builder = AiClient.builder().model(model).base_url(server.base_url)
-        if "fallbacks" in resilience:
-            builder.with_fallbacks(resilience.pop("fallbacks"))
-        if resilience:
-            builder.with_resilience(ResilientConfig(**resilience))
-        client = await builder.build()
-        for _ in range(count):
-            await asyncio.gather(client.chat().user("Hello?").execute(), return_exceptions=True)
-        for transport in transports:
-            await transport.close()
-
-
-def health(status: str, rate: float, count: int, error: str | None = None) -> dict[str, Any]:
-    """Return what the details say of a provider."""
-    return {"status": status, "error_rate": pytest.approx(rate), "calls": count, "last_error": error}
-
-
-def shown(recorder: Recorder) -> dict[str, str]:
-    """Return the status of each provider as the gauge has it, and fail unless it has one."""
-    points = recorder.points("ai_lib.provider.health")
-    providers = {labels["provider"] for labels, _ in points}
-    assert sorted((labels["provider"], labels["status"]) for labels, _ in points) == sorted(
-        (name, status) for name in providers for status in ("healthy", "degraded", "unhealthy", "unknown")
-    )
-    assert sum(value for _, value in points) == len(providers)
-    return {labels["provider"]: labels["status"] for labels, value in points if value}
+tracker = pytest.fixture(autouse=True)(fresh_tracker)
 
 
 # --- check() ---
@@ -136,60 +90,6 @@ async def test_only_the_last_hundred_calls_of_five_minutes_count(monkeypatch: py
     report = await HealthChecker().check()
     assert report.status is HealthStatus.UNKNOWN
     assert report.details["providers"] == {"openai": health("unknown", 0.0, 0)}
-
-
-async def unsent(client: Any) -> None:
-    await client.chat().user("Hello?").param("seed", object()).execute()
-
-
-async def cancelled(client: Any) -> None:
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(client.chat().user("Hello?").execute(), 0.01)
-    await asyncio.sleep(0.1)  # The server comes to the end of its answer, which nobody takes.
-
-
-async def plain(client: Any) -> None:
-    await client.chat().user("Hello?").execute()
-
-
-async def streamed(client: Any) -> None:
-    async for _ in client.chat().user("Hello?").stream():
-        pass
-
-
-async def left(client: Any) -> None:
-    async for _ in client.chat().user("Hello?").stream():
-        break
-
-
-FRAMES = events(delta("Hel"), delta("lo", finish="stop"))
-EVIDENCE: dict[str, tuple[Callable[[Any], Awaitable[None]], list[Step], str | None]] = {
-    "answered": (plain, OK, "healthy"),
-    "streamed": (streamed, FRAMES, "healthy"),
-    "left by the consumer": (left, FRAMES, "healthy"),
-    "invalid request": (plain, body({"error": {"message": "No."}}, 400), "healthy"),
-    "not found": (plain, body({"error": {"message": "No."}}, 404), "healthy"),
-    "rate limited": (plain, body({"error": {"message": "No."}}, 429), "unhealthy"),
-    "not authorised": (plain, body({"error": {"message": "No."}}, 401), "unhealthy"),
-    "server error": (plain, SERVER_ERROR, "unhealthy"),
-    "hung up": (plain, [], "unhealthy"),
-    "no JSON": (plain, body(b"<html>"), "unhealthy"),
-    "cut stream": (streamed, events(delta("Hel"), done=False, end=False), "unhealthy"),
-    "never sent": (unsent, OK, None),
-    "cancelled": (cancelled, [0.03, *OK], None),
-}
-
-
-@pytest.mark.parametrize("name", EVIDENCE)
-async def test_what_says_something_about_a_provider(name: str, instrumented: Recorder, tracker: Any) -> None:
-    """What was given up, or never sent, says nothing; a refusal of the request says that somebody is there."""
-    call, script, status = EVIDENCE[name]
-    async with provider(script) as server:
-        client = await AiClient.create("openai/gpt-4o", base_url=server.base_url)
-        await asyncio.gather(call(client), return_exceptions=True)
-        await client.close()
-    assert shown(instrumented) == ({} if status is None else {"openai": status})
-    assert tracker.get_status("openai").value == (status or "unknown")
 
 
 # --- breakers and queues ---
@@ -334,67 +234,3 @@ async def test_a_check_by_its_name_is_the_runtimes() -> None:
 async def test_without_instrumentation_a_name_is_needed() -> None:
     with pytest.raises(TypeError):
         await HealthChecker().check()
-
-
-# --- the runtime's tracker ---
-
-
-async def test_the_tracker_is_fed_by_every_call(instrumented: Recorder, tracker: Any) -> None:
-    async with provider(OK, OK, SERVER_ERROR) as server:
-        await calls(server, 3)
-    details = tracker.get_details("openai")
-    assert (details["sample_count"], details["error_rate"]) == (3, pytest.approx(1 / 3))
-    assert (details["status"], details["last_error"]) == ("degraded", "server_error")
-    assert details["last_failure_time"] >= details["last_success_time"] > 0
-
-
-async def test_documented_api_false_does_not_feed_it(recorder: Recorder, tracker: Any) -> None:
-    AiLibInstrumentor().instrument(**recorder.providers, documented_api=False)
-    async with provider(OK) as server:
-        await calls(server)
-    assert shown(recorder) == {"openai": "healthy"}
-    AiLibInstrumentor().uninstrument()
-    assert tracker.get_all_providers() == []
-
-
-LATE = """
-import asyncio, sys
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-AiLibInstrumentor().instrument()
-from ai_lib_python import AiClient
-
-async def main():
-    for _ in range(3):
-        client = await AiClient.create("openai/gpt-4o", base_url=sys.argv[1])
-        await client.chat().user("Hello?").execute()
-        await client.close()
-    assert "ai_lib_python.telemetry" not in sys.modules
-    from ai_lib_python.telemetry import get_health_tracker
-    print(get_health_tracker().get_details("openai")["sample_count"])
-
-asyncio.run(main())
-"""
-
-
-def test_a_tracker_that_is_imported_late_has_the_calls_before(mock: str) -> None:
-    command = [sys.executable, "-c", LATE, mock]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.stderr) == ("3\n", "")
-
-
-# --- the gauge ---
-
-
-async def test_the_gauge_is_silent_after_uninstrument_and_starts_anew(recorder: Recorder, tracker: Any) -> None:
-    AiLibInstrumentor().instrument(**recorder.providers)
-    async with provider(SERVER_ERROR) as server:
-        await calls(server)
-    assert shown(recorder) == {"openai": "unhealthy"}
-    AiLibInstrumentor().uninstrument()
-    assert recorder.points("ai_lib.provider.health") == []
-    other = Recorder()
-    AiLibInstrumentor().instrument(**other.providers)
-    async with provider(OK) as server:
-        await calls(server, model="anthropic/claude")
-    assert (shown(recorder), shown(other)) == ({}, {"anthropic": "healthy"})
-    AiLibInstrumentor().uninstrument()

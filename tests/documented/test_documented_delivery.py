@@ -1,0 +1,189 @@
+"""How spans get to a tracer's endpoint, and what happens when they do not."""
+
+# What the runtime itself does not declare.
+# mypy: disable-error-code="call-arg, attr-defined"
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+from ai_lib_python.telemetry import Tracer
+from grpc_receiver import GrpcReceiver, grpc_receiver
+from traced import ALL, LOGGER, TLS, call_once, deserted, names, receiving
+
+from opentelemetry_instrumentation_ailib.documented import delivery
+from provider import body, completion, provider
+from recorder import Recorder
+
+otlp = pytest.fixture(receiving)
+nowhere = pytest.fixture(deserted)
+
+
+# --- how they get there ---
+
+
+async def test_headers_and_compression_come_from_the_standard_variables(
+    instrumented: Recorder, otlp: GrpcReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=shop")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
+    async with provider(body(completion())) as server:
+        await call_once(server.base_url, tracer)
+    tracer.shutdown()
+    assert names(otlp) == ALL
+    assert otlp.metadata[0]["x-tenant"] == "shop"
+
+
+async def test_without_an_endpoint_the_standard_variable_says_where(
+    instrumented: Recorder, otlp: GrpcReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp.endpoint)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "another")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    tracer = Tracer(service_name="my-app")
+    async with provider(body(completion())) as server:
+        await call_once(server.base_url, tracer)
+    tracer.shutdown()
+    assert names(otlp) == ALL
+    resource = otlp.spans[0].resource
+    assert (resource["service.name"], resource["deployment.environment.name"]) == ("my-app", "test")
+
+
+async def test_tls_comes_from_the_standard_variables(instrumented: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(TLS / "localhost.pem"))
+    pair = (TLS / "localhost.key").read_bytes(), (TLS / "localhost.pem").read_bytes()
+    with grpc_receiver(credentials=grpc.ssl_server_credentials([pair])) as otlp:
+        tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
+        async with provider(body(completion())) as server:
+            await call_once(server.base_url, tracer)
+        tracer.shutdown()
+        assert names(otlp) == ALL
+
+
+async def test_a_batch_that_is_refused_is_tried_again(instrumented: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    with grpc_receiver(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED) as otlp:
+        tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
+        with tracer.span("mine"):
+            pass
+        await asyncio.to_thread(otlp.wait_for, lambda: otlp.spans)
+        tracer.shutdown()
+    assert names(otlp) == ["mine"]
+    assert len(otlp.metadata) == 3
+
+
+# --- an endpoint that cannot be reached ---
+
+
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits_for_it(
+    instrumented: Recorder, nowhere: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    tracer = Tracer(service_name="my-app", endpoint=nowhere.replace("//", "//user:secret@"))
+    pipe = delivery.pipe_of(tracer)
+    assert pipe is not None
+    async with provider(body(completion())) as server:
+        for _ in range(3):
+            await call_once(server.base_url, tracer)
+            assert pipe._provider is not None
+            assert await asyncio.to_thread(pipe._provider.force_flush)
+    began = time.monotonic()
+    tracer.shutdown()
+    assert time.monotonic() - began < 2
+    assert [(record.name, record.levelno, record.getMessage()) for record in caplog.records if record.levelno > 20] == [
+        (
+            LOGGER,
+            logging.WARNING,
+            f"Spans cannot be delivered to {nowhere[7:]} and are dropped (reported once)",
+        )
+    ]
+    assert [value for _, value in instrumented.points("ai_lib.requests")] == [3]
+
+
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+async def test_an_endpoint_that_comes_back_and_goes_is_said_again(
+    instrumented: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_PAUSES", ())
+    refused = grpc.StatusCode.UNAVAILABLE
+    with grpc_receiver(refused, refused) as otlp:
+        tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
+        pipe = delivery.pipe_of(tracer)
+        for _ in range(3):
+            with tracer.span("mine"):
+                pass
+            assert pipe is not None
+            assert pipe._provider is not None
+            await asyncio.to_thread(pipe._provider.force_flush)
+    with tracer.span("mine"):
+        pass
+    tracer.shutdown()
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [LOGGER, LOGGER]
+
+
+PROGRAM = """
+import asyncio, os, time
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+AiLibInstrumentor().instrument()
+from ai_lib_python import AiClient
+from ai_lib_python.telemetry import Tracer
+
+async def main():
+    tracer = Tracer(service_name="my-app", endpoint=os.environ["ENDPOINT"])
+    builder = AiClient.builder().model("openai/gpt-4o").base_url(os.environ["BASE_URL"])
+    client = await builder.tracer(tracer).build()
+    print((await client.chat().user("Hello?").execute()).content)
+    await client.close()
+
+asyncio.run(main())
+print(time.monotonic())
+"""
+
+
+def run(base_url: str, endpoint: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run a program that makes one call, and return how long it took to end when it had come to its end."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**plain, "BASE_URL": base_url, "ENDPOINT": endpoint},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    ended = time.monotonic()
+    assert done.returncode == 0
+    answer, finished = done.stdout.splitlines()
+    assert answer == "Mock response from ai-protocol-mock"
+    return done, ended - float(finished)
+
+
+def test_spans_are_delivered_when_the_program_ends(mock: str, otlp: GrpcReceiver) -> None:
+    done, _ = run(mock, otlp.endpoint)
+    assert done.stderr == ""
+    assert names(otlp) == ALL
+
+
+def test_a_program_ends_at_once_when_nobody_is_at_its_endpoint(mock: str, nowhere: str) -> None:
+    done, lasted = run(mock, nowhere)
+    assert done.stderr == f"Spans cannot be delivered to {nowhere[7:]} and are dropped (reported once)\n"
+    assert lasted < 4
+
+
+def test_a_program_ends_soon_when_its_endpoint_says_nothing(mock: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _, lasted = run(mock, f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert lasted < 9  # The exporter's own timeout is ten seconds.

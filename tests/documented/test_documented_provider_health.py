@@ -1,0 +1,144 @@
+"""What says something about a provider, to ``get_health_tracker()`` and to ``ai_lib.provider.health``."""
+
+# What the runtime itself does not declare.
+# mypy: disable-error-code="call-arg, attr-defined"
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from ai_lib_python import AiClient
+from asked import OK, SERVER_ERROR, calls, fresh_tracker, shown
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from provider import Step, body, delta, events, provider
+from recorder import Recorder
+
+tracker = pytest.fixture(autouse=True)(fresh_tracker)
+
+
+# --- evidence ---
+
+
+async def unsent(client: Any) -> None:
+    await client.chat().user("Hello?").param("seed", object()).execute()
+
+
+async def cancelled(client: Any) -> None:
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(client.chat().user("Hello?").execute(), 0.01)
+    await asyncio.sleep(0.1)  # The server comes to the end of its answer, which nobody takes.
+
+
+async def plain(client: Any) -> None:
+    await client.chat().user("Hello?").execute()
+
+
+async def streamed(client: Any) -> None:
+    async for _ in client.chat().user("Hello?").stream():
+        pass
+
+
+async def left(client: Any) -> None:
+    async for _ in client.chat().user("Hello?").stream():
+        break
+
+
+FRAMES = events(delta("Hel"), delta("lo", finish="stop"))
+EVIDENCE: dict[str, tuple[Callable[[Any], Awaitable[None]], list[Step], str | None]] = {
+    "answered": (plain, OK, "healthy"),
+    "streamed": (streamed, FRAMES, "healthy"),
+    "left by the consumer": (left, FRAMES, "healthy"),
+    "invalid request": (plain, body({"error": {"message": "No."}}, 400), "healthy"),
+    "not found": (plain, body({"error": {"message": "No."}}, 404), "healthy"),
+    "rate limited": (plain, body({"error": {"message": "No."}}, 429), "unhealthy"),
+    "not authorised": (plain, body({"error": {"message": "No."}}, 401), "unhealthy"),
+    "server error": (plain, SERVER_ERROR, "unhealthy"),
+    "hung up": (plain, [], "unhealthy"),
+    "no JSON": (plain, body(b"<html>"), "unhealthy"),
+    "cut stream": (streamed, events(delta("Hel"), done=False, end=False), "unhealthy"),
+    "never sent": (unsent, OK, None),
+    "cancelled": (cancelled, [0.03, *OK], None),
+}
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+async def test_what_says_something_about_a_provider(name: str, instrumented: Recorder, tracker: Any) -> None:
+    """What was given up, or never sent, says nothing; a refusal of the request says that somebody is there."""
+    call, script, status = EVIDENCE[name]
+    async with provider(script) as server:
+        client = await AiClient.create("openai/gpt-4o", base_url=server.base_url)
+        await asyncio.gather(call(client), return_exceptions=True)
+        await client.close()
+    assert shown(instrumented) == ({} if status is None else {"openai": status})
+    assert tracker.get_status("openai").value == (status or "unknown")
+
+
+# --- the runtime's tracker ---
+
+
+async def test_the_tracker_is_fed_by_every_call(instrumented: Recorder, tracker: Any) -> None:
+    async with provider(OK, OK, SERVER_ERROR) as server:
+        await calls(server, 3)
+    details = tracker.get_details("openai")
+    assert (details["sample_count"], details["error_rate"]) == (3, pytest.approx(1 / 3))
+    assert (details["status"], details["last_error"]) == ("degraded", "server_error")
+    assert details["last_failure_time"] >= details["last_success_time"] > 0
+
+
+async def test_documented_api_false_does_not_feed_it(recorder: Recorder, tracker: Any) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers, documented_api=False)
+    async with provider(OK) as server:
+        await calls(server)
+    assert shown(recorder) == {"openai": "healthy"}
+    AiLibInstrumentor().uninstrument()
+    assert tracker.get_all_providers() == []
+
+
+LATE = """
+import asyncio, sys
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+AiLibInstrumentor().instrument()
+from ai_lib_python import AiClient
+
+async def main():
+    for _ in range(3):
+        client = await AiClient.create("openai/gpt-4o", base_url=sys.argv[1])
+        await client.chat().user("Hello?").execute()
+        await client.close()
+    assert "ai_lib_python.telemetry" not in sys.modules
+    from ai_lib_python.telemetry import get_health_tracker
+    print(get_health_tracker().get_details("openai")["sample_count"])
+
+asyncio.run(main())
+"""
+
+
+def test_a_tracker_that_is_imported_late_has_the_calls_before(mock: str) -> None:
+    command = [sys.executable, "-c", LATE, mock]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+# --- the gauge ---
+
+
+async def test_the_gauge_is_silent_after_uninstrument_and_starts_anew(recorder: Recorder, tracker: Any) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers)
+    async with provider(SERVER_ERROR) as server:
+        await calls(server)
+    assert shown(recorder) == {"openai": "unhealthy"}
+    AiLibInstrumentor().uninstrument()
+    assert recorder.points("ai_lib.provider.health") == []
+    other = Recorder()
+    AiLibInstrumentor().instrument(**other.providers)
+    async with provider(OK) as server:
+        await calls(server, model="anthropic/claude")
+    assert (shown(recorder), shown(other)) == ({}, {"anthropic": "healthy"})
+    AiLibInstrumentor().uninstrument()
