@@ -19,8 +19,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from wrapt import FunctionWrapper
 
-from opentelemetry_instrumentation_ailib import ROWS, __main__, __version__, doctor
-from opentelemetry_instrumentation_ailib.patching import Row
+from opentelemetry_instrumentation_ailib import ROWS, __main__, __version__, doctor, documented
+from opentelemetry_instrumentation_ailib.patching import Addition, Arrival, Row
 
 OURS = "opentelemetry-instrumentation-ailib"
 VERSIONS: dict[str, str | None] = {
@@ -46,6 +46,17 @@ EXPORTERS = {
     "opentelemetry_logs_exporter": (),
 }
 TARGETS = [f"{row.module}:{row.target}" for row in ROWS]
+DOCUMENTED = [
+    (f"{row.module}:{row.target}", isinstance(row, Addition)) for row in documented.ROWS if not isinstance(row, Arrival)
+]
+THERE = [
+    *(f"ok {target} is there" for target in TARGETS),
+    *(f"ok {target} is {'to be added' if added else 'there'}" for target, added in DOCUMENTED),
+]
+PATCHED = [
+    *(f"ok {target} is patched" for target in TARGETS),
+    *(f"ok {target} is {'added' if added else 'patched'}" for target, added in DOCUMENTED),
+]
 UNPATCHED = "note nothing is patched in this process: run the doctor under opentelemetry-instrument to see it"
 UNCONFIGURED = [
     *(
@@ -160,7 +171,7 @@ def test_a_process_with_nothing_configured_is_fine_and_is_told_where_telemetry_g
     assert report.code == 0
     assert list(report) == ["Versions", "Patch rows", "Configuration", "OTLP endpoints"]
     assert f"ok ai-lib-python {metadata.version('ai-lib-python')} (supported: <2,>=1.0)" in report["Versions"]
-    assert report["Patch rows"] == [*(f"ok {target} is there" for target in TARGETS), UNPATCHED]
+    assert report["Patch rows"] == [*THERE, UNPATCHED]
     assert report["Configuration"] == UNCONFIGURED
     assert report["OTLP endpoints"] == NO_ADDRESS
     assert report.summary == "Nothing needs attention."
@@ -172,7 +183,7 @@ def test_under_opentelemetry_instrument_providers_are_set_and_every_row_is_patch
     agent = Path(sys.executable).with_name("opentelemetry-instrument")
     report = spawn(str(agent), sys.executable, **signals, OTEL_SERVICE_NAME="café")
     assert report.code == 0
-    assert report["Patch rows"] == [f"ok {target} is patched" for target in TARGETS]
+    assert report["Patch rows"] == PATCHED
     assert report["Configuration"] == [
         *(
             f"ok {kind} provider: {provider.__module__}.{provider.__name__}"
@@ -247,7 +258,7 @@ def test_rows_are_looked_at_in_an_unsupported_runtime(
     report = diagnose()
     remedy = "pip install 'ai-lib-python<2,>=1.0'"
     assert report.attention == [f"ai-lib-python {version} is not in the supported range: {remedy}"]
-    assert report["Patch rows"] == [*(f"ok {target} is there" for target in TARGETS), UNPATCHED]
+    assert report["Patch rows"] == [*THERE, UNPATCHED]
     assert report.code == 1
 
 
@@ -282,6 +293,7 @@ def test_a_row_that_does_not_resolve_says_what_that_means(diagnose: Any, monkeyp
         Row("ai_lib_python.gone", "A.b", ROWS[0].build),
     )
     monkeypatch.setattr(__main__, "ROWS", (*gone, ROWS[0]))
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_AILIB_DOCUMENTED_API", "false")
     report = diagnose()
     means = "is missing, what it does stays out of the telemetry"
     remedy = "install a release in the supported range, or report it if this one is"
@@ -295,6 +307,7 @@ def test_a_row_that_does_not_resolve_says_what_that_means(diagnose: Any, monkeyp
             f"(ModuleNotFoundError: No module named 'ai_lib_python.gone'); {remedy}"
         ),
         f"ok {TARGETS[0]} is there",
+        "note the documented API is switched off by OTEL_INSTRUMENTATION_AILIB_DOCUMENTED_API",
         UNPATCHED,
     ]
     assert report.code == 1
@@ -312,7 +325,7 @@ def test_a_row_counts_as_patched_only_while_our_wrapper_is_in_place(
     assert report["Patch rows"] == [
         f"ok {TARGETS[0]} is patched",
         f"attention {TARGETS[1]} is not patched: find out what put it back after instrument()",
-        *(f"ok {target} is patched" for target in TARGETS[2:]),
+        *PATCHED[2:],
     ]
     assert report.code == 1
 

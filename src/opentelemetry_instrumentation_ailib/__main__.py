@@ -21,9 +21,11 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from packaging.requirements import Requirement
 
-from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, __version__, doctor
+from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, __version__, doctor, documented
+from opentelemetry_instrumentation_ailib.config import DOCUMENTED_API_VARIABLE, Config
 from opentelemetry_instrumentation_ailib.doctor import ATTENTION, NOTE, OK, PROGRESS, Line
 from opentelemetry_instrumentation_ailib.package import _instruments
+from opentelemetry_instrumentation_ailib.patching import Addition, Arrival
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.patching import Row
@@ -102,8 +104,28 @@ def rows() -> Iterator[Line]:
     instrumented = AiLibInstrumentor().is_instrumented_by_opentelemetry
     for row in ROWS:
         yield _row(row, instrumented=instrumented)
+    if Config.read(stages=(), chunk_timing=True).documented_api:
+        for row in documented.ROWS:
+            if isinstance(row, Addition):
+                yield _addition(row, instrumented=instrumented)
+            elif not isinstance(row, Arrival):
+                yield _row(row, instrumented=instrumented)
+    else:
+        yield Line(NOTE, f"the documented API is switched off by {DOCUMENTED_API_VARIABLE}")
     if not instrumented:
         yield Line(NOTE, "nothing is patched in this process: run the doctor under opentelemetry-instrument to see it")
+
+
+def _addition(row: Addition, *, instrumented: bool) -> Line:
+    target = f"{row.module}:{row.target}"
+    try:
+        there = hasattr(*row.locate())
+    except Exception as error:
+        return Line(NOTE, f"{target} cannot be added ({type(error).__name__}: {error})")
+    if not there:
+        state = "is not added: find out what took it away after instrument()" if instrumented else "is to be added"
+        return Line(ATTENTION if instrumented else OK, f"{target} {state}")
+    return Line(OK, f"{target} is added" if instrumented else f"{target} is the runtime's own")
 
 
 def _row(row: Row, *, instrumented: bool) -> Line:
