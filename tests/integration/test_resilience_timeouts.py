@@ -39,7 +39,7 @@ async def ask(ai: Any) -> Any:
 async def test_a_timeout_inside_of_a_permit_is_no_back_pressure(instrumented: Recorder) -> None:
     config: dict[str, Any] = {
         "backpressure": BackpressureConfig(),
-        "circuit_breaker": CircuitBreakerConfig(timeout_seconds=0.05),
+        "circuit_breaker": CircuitBreakerConfig(timeout_seconds=0.5),
     }
     async with served([30.0], **config) as (server, ai):
         with pytest.raises(BackpressureError):

@@ -303,7 +303,7 @@ def test_a_stream_collected_after_its_loop_is_gone_ends_its_span(instrumented: R
 
 
 def dropped_inside_the_sdk(holder: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Drop what is held as if the garbage collector ran while a lock of the SDK was held; return who ends the stream."""
+    """Drop what is held as if the garbage collector ran under a lock of the SDK; return who ends the stream."""
     ending: list[str] = []
     end = end_stream
 
