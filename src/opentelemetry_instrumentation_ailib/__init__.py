@@ -92,9 +92,9 @@ class AiLibInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         tracer_provider: Where spans go; the global provider by default.
         meter_provider: Where measurements go; the global provider by default.
         logger_provider: Where the events of the GenAI conventions go; the global provider by default.
-        request_hook: ``(span, request)``, called with the runtime's request builder when an operation's span has
-            started, if it is recorded.
-        response_hook: ``(span, response)``, called before the span ends with the runtime's ``ChatResponse``, or with a
+        request_hook: ``(span, request)``, called when an operation's span has started, if it is recorded, with the
+            runtime's request builder, or with the arguments by name where a call has none.
+        response_hook: ``(span, response)``, called before the span ends with what the call returns, or with a
             :class:`StreamSummary`. An exception from a hook is logged once and changes nothing.
         completion_hook: A ``CompletionHook`` of ``opentelemetry-util-genai``; by default the one that
             ``OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK`` names.

@@ -28,7 +28,8 @@ KINDS: Final = (BREAKER, LIMITER, BACKPRESSURE)
 STATES: Final = ("closed", "half_open", "open")
 """The states of a circuit breaker, the worst last."""
 
-_GLOBAL: Final = object()
+GLOBAL: Final = object()
+"""The global meter provider, whichever that comes to be."""
 
 
 class Component:
@@ -98,7 +99,7 @@ class LiveComponents:
             provider: The meter provider that it comes from; ``None`` for the global one.
         """
         # By provider: the SDK keeps the callbacks of the first gauge of a name, and gives no two meters for a scope.
-        active = self._active = _GLOBAL if provider is None else provider
+        active = self._active = GLOBAL if provider is None else provider
         for breaker, _ in self.alive(BREAKER):
             self.new_rejections(breaker)  # Those of the time in between are not this round's.
         for name, unit, description, read in (
@@ -117,7 +118,7 @@ class LiveComponents:
         self, provider: Any, read: Callable[[], list[Observation]]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_: CallbackOptions) -> Iterable[Observation]:
-            return read() if _is_same(self._active, provider) else ()
+            return read() if is_same(self._active, provider) else ()
 
         return callback
 
@@ -155,9 +156,15 @@ class LiveComponents:
         return _summed((executor, _limit(control)) for control, executor in self.alive(BACKPRESSURE))
 
 
-def _is_same(active: Any, provider: Any) -> bool:
+def is_same(active: Any, provider: Any) -> bool:
+    """Return whether the meter provider that is active is one that gauges were created with.
+
+    Args:
+        active: It, ``GLOBAL`` for the global one, or ``None``.
+        provider: The other, or ``GLOBAL``.
+    """
     # What the global provider is may not have been known when the gauges were created.
-    known = (get_meter_provider() if each is _GLOBAL else each for each in (active, provider))
+    known = (get_meter_provider() if each is GLOBAL else each for each in (active, provider))
     return active is not None and operator.is_(*known)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.messages import Conversation
     from opentelemetry_instrumentation_ailib.operation import Operation
 
-_NOTHING = Usage()
-
 
 def end(
     operation: Operation,
@@ -81,8 +79,7 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
     instruments.requests_in_flight.add(-1, operation.asked, context=context)
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
-    if answer.usage is not _NOTHING:
-        _count_tokens(operation, answer.usage)
+    _count_tokens(operation, answer.usage)
     if error is not None:
         stage = semconv.error_stage(error, operation.stage)
         instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
@@ -116,7 +113,7 @@ def _measure_conventions(operation: Operation, answer: Answer, error: str | None
 @guarded
 def _price(operation: Operation, usage: Usage) -> None:
     pricer = operation.telemetry.pricer
-    if pricer is None or usage is _NOTHING:
+    if pricer is None:
         return
     provider, model = (str(operation.labels[name]) for name in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL))
     cost = pricer.price(provider, model, usage, text_only=operation.text_only)

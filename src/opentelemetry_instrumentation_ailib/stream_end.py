@@ -124,9 +124,9 @@ def _record_stream(operation: Operation, state: StreamState, outcome: str) -> No
     # The last frame counts as unmapped if the stream ended before it brought an event.
     unmapped = state.unmapped + int(state.offered > 0 and state.events == state.events_before)
     frames = (
-        ("mapped", state.offered - unmapped),
-        ("unmapped", unmapped),
-        ("filtered", state.frames - state.offered),
+        (semconv.MAPPED, state.offered - unmapped),
+        (semconv.UNMAPPED, unmapped),
+        (semconv.FILTERED, state.frames - state.offered),
     )
     for result, count in frames:
         if count > 0:

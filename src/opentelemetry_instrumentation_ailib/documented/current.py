@@ -14,14 +14,13 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import TracerProvider
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.live import GLOBAL, is_same
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.documented.export_failures import ExportFailures
     from opentelemetry_instrumentation_ailib.documented.feedback import Recorder
     from opentelemetry_instrumentation_ailib.documented.outcomes import Outcomes
-
-_GLOBAL: Final = object()
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ class Current:
             meter_provider: The provider that it comes from; ``None`` for the global one.
         """
         # By provider: the SDK keeps the callbacks of the first gauge of a name.
-        provider = self._provider = _GLOBAL if meter_provider is None else meter_provider
+        provider = self._provider = GLOBAL if meter_provider is None else meter_provider
         self.round = active
 
         def read(_: CallbackOptions) -> Iterable[Observation]:
-            round_ = self.round if self._provider is provider else None
+            round_ = self.round if is_same(self._provider, provider) else None
             return () if round_ is None else _observations(round_.outcomes)
 
         meter.create_observable_gauge(
