@@ -72,7 +72,8 @@ def mock_provider(protocol: Path = PROTOCOL, content: str | None = None, delay: 
 
 def _environment(protocol: Path, content: str | None, delay: float) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment.update(MANIFEST_DIR=str(protocol), RESPONSE_DELAY=str(delay), ERROR_RATE="0")
+    # Started under opentelemetry-instrument it would tell of itself, to wherever the application's telemetry goes.
+    environment.update(MANIFEST_DIR=str(protocol), RESPONSE_DELAY=str(delay), ERROR_RATE="0", OTEL_SDK_DISABLED="true")
     if content is not None:
         environment["MOCK_CONTENT"] = content
     return environment

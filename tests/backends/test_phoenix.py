@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from phoenix_server import phoenix_server
 from sender import Sender
-from servers import answers, free_port, get, listens, running, until
+from servers import get, until
 
 from provider import body, completion, delta, events, provider
 
@@ -21,25 +20,8 @@ USAGE = {"usage": {"prompt_tokens": 12, "completion_tokens": 5}}
 @pytest.fixture(scope="module")
 def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run Phoenix; its endpoints by protocol."""
-    folder = tmp_path_factory.mktemp("phoenix")
-    http, grpc = free_port(), free_port()
-    variables = {
-        "PHOENIX_HOST": "127.0.0.1",
-        "PHOENIX_PORT": str(http),
-        "PHOENIX_GRPC_PORT": str(grpc),
-        "PHOENIX_WORKING_DIR": str(folder),
-        "PHOENIX_TELEMETRY_ENABLED": "false",
-        "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
-        "PHOENIX_DISABLE_AGENT_ASSISTANT": "true",
-    }
-    url = f"http://127.0.0.1:{http}"
-
-    def ready() -> bool:
-        return listens(grpc)() and answers(f"{url}/healthz")()
-
-    launcher = Path(__file__).with_name("phoenix_on_loopback.py")
-    with running([sys.executable, str(launcher)], folder, ready, variables):
-        yield {"http": url, "grpc": f"http://127.0.0.1:{grpc}"}
+    with phoenix_server(tmp_path_factory.mktemp("phoenix")) as endpoints:
+        yield endpoints
 
 
 @pytest.fixture(params=["grpc", "http"])

@@ -92,7 +92,7 @@ async def test_a_cancelled_call_says_so(instrumented: Recorder) -> None:
 async def test_a_provider_that_does_not_answer_is_an_error_of_the_transport(
     instrumented: Recorder, script: list[Step], kind: str
 ) -> None:
-    async with provider(script) as server, opened(await embedder(server.base_url, timeout=0.05)) as client:
+    async with provider(script) as server, opened(await embedder(server.base_url, timeout=1.0)) as client:
         with pytest.raises(TransportError):
             await client.embed("one")
 

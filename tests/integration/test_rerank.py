@@ -144,7 +144,7 @@ FAILURES: dict[str, tuple[list[Step], type[Exception], type[Exception], str, str
 async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, name: str) -> None:
     script, now, before, kind, kind_before, stage_name = FAILURES[name]
     kind, stage_name = (kind, stage_name) if SHARED else (kind_before, "client")
-    async with provider(script) as server, opened(await reranker(server.base_url, timeout=0.05)) as client:
+    async with provider(script) as server, opened(await reranker(server.base_url, timeout=1.0)) as client:
         with pytest.raises(now if SHARED else before):
             await client.rerank("which?", TEXTS)
 

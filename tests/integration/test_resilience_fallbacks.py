@@ -181,7 +181,7 @@ async def test_a_body_that_is_no_json_is_what_the_fallback_is_for(
 async def test_a_timeout_inside_of_a_permit_is_what_the_fallback_is_for(instrumented: Recorder) -> None:
     config: dict[str, Any] = {
         "backpressure": BackpressureConfig(),
-        "circuit_breaker": CircuitBreakerConfig(timeout_seconds=0.3),
+        "circuit_breaker": CircuitBreakerConfig(timeout_seconds=1.0),
     }
     async with served([30.0], body(completion()), fallbacks=FALLBACK, **config) as (_, ai):
         await ai.chat().user("Hello?").execute()

@@ -189,7 +189,7 @@ async def test_a_credential_of_a_call_without_an_answer_is_exported_nowhere(
     """Nobody listens, or nobody answers in time, or until the call is cancelled."""
     key = plant(kind, SECRET, tmp_path, monkeypatch)
     async with provider([60.0]) as server:
-        async with callers(server.base_url, key, SECRET, timeout=0.05) as calls:
+        async with callers(server.base_url, key, SECRET, timeout=0.5) as calls:
             results = [await outcome(call) for call in calls.values()]
         async with callers(server.base_url, key, SECRET) as calls:
             tasks = [asyncio.ensure_future(call()) for call in calls.values()]  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, call
     script, kind, kind_before, status = REFUSALS[name]
     # Before 1.2.0 the runtime lets the exceptions of httpx through.
     kind = kind if SHARED else kind_before
-    async with provider(script) as server, opened(await call.open(server.base_url, timeout=0.05)) as client:
+    async with provider(script) as server, opened(await call.open(server.base_url, timeout=1.0)) as client:
         error: Any = (await asyncio.gather(call.make(client), return_exceptions=True))[0]
 
     assert isinstance(error, Exception)
