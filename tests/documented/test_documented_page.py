@@ -195,7 +195,14 @@ def run(*command: str, manifests: Path, result: Path, **variables: str) -> dict[
     plain = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
         command,
-        env={**plain, "AI_PROTOCOL_DIR": str(manifests), "PAGE_RESULT": str(result), **variables},
+        env={
+            **plain,
+            "AI_PROTOCOL_DIR": str(manifests),
+            "PAGE_RESULT": str(result),
+            # Since Python 3.12 its handler cannot be flushed at the end of a process, and says so.
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging",
+            **variables,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -39,7 +39,7 @@ def mocked(mock: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def zero_code(**variables: str) -> Console:
     """Run the application without code of ours in it, as its README says, and read the console."""
     # Instrumentation of httpx would add spans of its own, where it is installed.
-    variables = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx", **variables}
+    variables = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,logging", **variables}
     exporters = ("--traces_exporter", "console", "--metrics_exporter", "console")
     done = run(INSTRUMENT, *exporters, sys.executable, ZERO_CODE, **variables)
     assert (done.returncode, done.stderr) == (0, "")
@@ -73,7 +73,7 @@ def test_no_line_of_code_gives_calls_and_stages() -> None:
 
 
 def test_disabled_by_the_environment_nothing_is_exported() -> None:
-    console = zero_code(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="ailib,httpx")
+    console = zero_code(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="ailib,httpx,logging")
     assert (console.spans, console.metrics) == ([], set())
 
 
