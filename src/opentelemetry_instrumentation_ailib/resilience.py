@@ -23,40 +23,31 @@ Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Target = Callable[..., Any]
 
-# --- executors ---
+Note = Callable[[Telemetry, Any], object]
 
 
-def _created(telemetry: Telemetry) -> Wrapper:
-    adopt = guarded(telemetry.components.adopt)
+def _before(note: Note) -> Callable[[Telemetry], Wrapper]:
+    """Build a wrapper that notes something about the instance before its method runs."""
+    note = guarded(note)
 
-    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-        result = wrapped(*args, **kwargs)
-        adopt(instance)
-        return result
-
-    return run
-
-
-def _executed(telemetry: Telemetry) -> Wrapper:
-    adopt = guarded(telemetry.components.adopt)
-
-    def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-        adopt(instance)  # It may be older than the instrumentation.
-        operation = current_operation()
-        if operation is not None and operation.executor is instance:
-            operation.enqueue()
-        return wrapped(*args, **kwargs)
-
-    return run
-
-
-def _component_created(kind: str) -> Callable[[Telemetry], Wrapper]:
     def build(telemetry: Telemetry) -> Wrapper:
-        register = guarded(telemetry.components.component)
+        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            note(telemetry, instance)
+            return wrapped(*args, **kwargs)
 
+        return run
+
+    return build
+
+
+def _after(note: Note) -> Callable[[Telemetry], Wrapper]:
+    """Build a wrapper that notes something about the instance after its method has run."""
+    note = guarded(note)
+
+    def build(telemetry: Telemetry) -> Wrapper:
         def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
             result = wrapped(*args, **kwargs)
-            register(kind, instance)
+            note(telemetry, instance)
             return result
 
         return run
@@ -64,17 +55,22 @@ def _component_created(kind: str) -> Callable[[Telemetry], Wrapper]:
     return build
 
 
-def _component_used(kind: str) -> Callable[[Telemetry], Wrapper]:
-    def build(telemetry: Telemetry) -> Wrapper:
-        register = guarded(telemetry.components.component)
+# --- executors, and what is alive of them and of components ---
 
-        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-            register(kind, instance)
-            return wrapped(*args, **kwargs)
 
-        return run
+def _adopt(telemetry: Telemetry, executor: Any) -> None:
+    telemetry.components.adopt(executor)
 
-    return build
+
+def _enqueue(telemetry: Telemetry, executor: Any) -> None:
+    operation = current_operation()
+    if operation is not None and operation.executor is executor:
+        operation.enqueue()
+    telemetry.components.adopt(executor)  # It may be older than the instrumentation.
+
+
+def _register(kind: str) -> Note:
+    return lambda telemetry, component: telemetry.components.component(kind, component)
 
 
 # --- retries ---
@@ -137,7 +133,7 @@ def _note_transition(telemetry: Telemetry, breaker: Any, before: str | None) -> 
 
 def _guarded_by_breaker(telemetry: Telemetry) -> Wrapper:
     async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-        _known(telemetry, live.BREAKER, instance)
+        _known(telemetry, instance)
         try:
             return await wrapped(*args, **kwargs)
         finally:
@@ -146,9 +142,7 @@ def _guarded_by_breaker(telemetry: Telemetry) -> Wrapper:
     return run
 
 
-@guarded
-def _known(telemetry: Telemetry, kind: str, instance: Any) -> None:
-    telemetry.components.component(kind, instance)
+_known = guarded(_register(live.BREAKER))
 
 
 @guarded
@@ -158,7 +152,16 @@ def _count_rejections(telemetry: Telemetry, breaker: Any) -> None:
         telemetry.instruments.circuit_breaker_rejections.add(rejections, {semconv.LABEL_EXECUTOR: executor})
 
 
-# --- rate limiters ---
+# --- waits: rate limiters and back-pressure ---
+
+
+@guarded
+def _note_wait(telemetry: Telemetry, kind: str, component: Any, waited: float) -> None:
+    executor = telemetry.components.component(kind, component).executor
+    if component.is_limited and is_instrumentation_enabled():
+        instruments = telemetry.instruments
+        wait = instruments.rate_limiter_wait if kind == live.LIMITER else instruments.backpressure_wait
+        wait.record(waited, {semconv.LABEL_EXECUTOR: executor})
 
 
 def _limited(telemetry: Telemetry) -> Wrapper:
@@ -168,19 +171,9 @@ def _limited(telemetry: Telemetry) -> Wrapper:
             return await wrapped(*args, **kwargs)
         finally:
             # What it returns leaves out the time queued for its lock, behind others who wait.
-            _note_limited(telemetry, instance, perf_counter() - began)
+            _note_wait(telemetry, live.LIMITER, instance, perf_counter() - began)
 
     return run
-
-
-@guarded
-def _note_limited(telemetry: Telemetry, limiter: Any, waited: float) -> None:
-    executor = telemetry.components.component(live.LIMITER, limiter).executor
-    if limiter.is_limited and is_instrumentation_enabled():
-        telemetry.instruments.rate_limiter_wait.record(waited, {semconv.LABEL_EXECUTOR: executor})
-
-
-# --- back-pressure ---
 
 
 class _Permit:
@@ -211,7 +204,7 @@ class _Permit:
             return await self._manager.__aenter__()
         finally:
             # Refused or granted, it waited.
-            _note_permit(self._telemetry, self._control, perf_counter() - began)
+            _note_wait(self._telemetry, live.BACKPRESSURE, self._control, perf_counter() - began)
 
     async def __aexit__(self, *exception: Any) -> Any:
         try:
@@ -238,28 +231,21 @@ def _permitted(telemetry: Telemetry) -> Wrapper:
     return run
 
 
-@guarded
-def _note_permit(telemetry: Telemetry, control: Any, waited: float) -> None:
-    executor = telemetry.components.component(live.BACKPRESSURE, control).executor
-    if control.is_limited and is_instrumentation_enabled():
-        telemetry.instruments.backpressure_wait.record(waited, {semconv.LABEL_EXECUTOR: executor})
-
-
 _PACKAGE = "ai_lib_python.resilience"
 
 ROWS = (
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.__init__", _created),
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute", _executed),
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute_with_stats", _executed),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.__init__", _after(_adopt)),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute", _before(_enqueue)),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute_with_stats", _before(_enqueue)),
     Row(f"{_PACKAGE}.retry", "RetryPolicy.execute", _retried),
-    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.__init__", _component_created(live.BREAKER)),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.__init__", _after(_register(live.BREAKER))),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker._transition_to", _transition),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.reset", _transition),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.execute", _guarded_by_breaker),
-    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.__init__", _component_created(live.LIMITER)),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.__init__", _after(_register(live.LIMITER))),
     Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.acquire", _limited),
-    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.try_acquire", _component_used(live.LIMITER)),
-    Row(f"{_PACKAGE}.backpressure", "Backpressure.__init__", _component_created(live.BACKPRESSURE)),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.try_acquire", _before(_register(live.LIMITER))),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.__init__", _after(_register(live.BACKPRESSURE))),
     Row(f"{_PACKAGE}.backpressure", "Backpressure.acquire", _permitted),
-    Row(f"{_PACKAGE}.backpressure", "Backpressure.try_acquire", _component_used(live.BACKPRESSURE)),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.try_acquire", _before(_register(live.BACKPRESSURE))),
 )
