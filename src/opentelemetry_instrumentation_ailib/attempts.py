@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, semconv
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
@@ -69,7 +69,7 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
         error: What the last one failed with.
         delay: Seconds until the next.
     """
-    kind = semconv.failure_type(error) or semconv.OTHER
+    kind = naming.failure_type(error) or semconv.OTHER
     # A body that could not be parsed ended the attempt.
     operation.leave(kind)
     operation.attempts.retries += 1
@@ -99,10 +99,10 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     attempts = operation.attempts
     attempts.fallbacks += 1
     attempts.pending = semconv.FALLBACK
-    origin, attempts.model = attempts.model, semconv.text(target) or semconv.OTHER
+    origin, attempts.model = attempts.model, naming.text(target) or semconv.OTHER
     attempts.abandoned.append((origin, kind))
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
-    operation.attributes[semconv.FALLBACK_MODEL] = semconv.model_name(attempts.model)
+    operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
     instruments = operation.telemetry.instruments
     instruments.fallbacks.add(1, {**turn, semconv.LABEL_TYPE: kind}, context=operation.context)

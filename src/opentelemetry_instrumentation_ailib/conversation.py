@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry import baggage
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 
 try:
     # Where an agent instrumented through opentelemetry-util-genai puts it; the key has no public name.
@@ -22,4 +22,4 @@ def conversation_id() -> str | None:
     It is what an agent that is instrumented through ``opentelemetry-util-genai`` put there, or else the baggage entry
     ``gen_ai.conversation.id``, with which an application of any kind can say it.
     """
-    return semconv.text(get_ambient_conversation_id()) or semconv.text(baggage.get_baggage(semconv.CONVERSATION_ID))
+    return naming.text(get_ambient_conversation_id()) or naming.text(baggage.get_baggage(semconv.CONVERSATION_ID))

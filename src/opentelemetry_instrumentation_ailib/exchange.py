@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
@@ -39,10 +39,10 @@ class Exchange:
 
     def __init__(self, operation: Operation, transport: Any, method: str, path: str) -> None:
         base_url = str(transport._base_url)
-        address, port = semconv.server(base_url)
+        address, port = naming.server(base_url)
         attributes: dict[str, AttributeValue] = {
             semconv.HTTP_REQUEST_METHOD: method,
-            semconv.URL_PATH: semconv.url_path(base_url, path),
+            semconv.URL_PATH: naming.url_path(base_url, path),
         }
         if address is not None:
             attributes[semconv.SERVER_ADDRESS] = address
@@ -69,7 +69,7 @@ class Exchange:
             self._attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status_code
         headers = getattr(response, "headers", None)
         request_id = getattr(response, "request_id", None) if headers is None else _request_id(headers)
-        known = semconv.text(request_id)
+        known = naming.text(request_id)
         if known is not None:
             self._attributes[semconv.PROVIDER_REQUEST_ID] = clean_text(known, self._operation.secrets)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
-from opentelemetry_instrumentation_ailib.semconv import text
+from opentelemetry_instrumentation_ailib.naming import text
 
 _MAX_ITEMS: Final = 64
 # What an attribute can carry.

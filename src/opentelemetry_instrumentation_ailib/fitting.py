@@ -18,7 +18,7 @@ from opentelemetry.util.genai.types import (
 )
 from opentelemetry.util.genai.utils import object_to_any_value
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.masking import forms, redacted
 from opentelemetry_instrumentation_ailib.messages import Conversation
 from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, PART_CHARACTERS, Truncated
@@ -158,7 +158,7 @@ class _Fitting:
 
     def _string(self, value: str, limit: int = PART_CHARACTERS) -> str:
         limit = max(min(limit, self._room), _MARKER)
-        seen = semconv.bounded(value, limit + self._longest)
+        seen = naming.bounded(value, limit + self._longest)
         unseen = len(value) - len(seen) + (value.left_out if isinstance(value, Truncated) else 0)
         text = redacted(seen, self._secrets)
         # Where more follows, what ends the text may be the beginning of a secret.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wrapt import ObjectProxy
 
-from opentelemetry_instrumentation_ailib import masking, semconv
+from opentelemetry_instrumentation_ailib import masking, naming, semconv
 from opentelemetry_instrumentation_ailib.frame_rules import Match, matched_rule
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.loggers import FRAME, TRACE, emit, identity, title
@@ -109,7 +109,7 @@ class _Frames:
     @guarded
     def _note(self, event: Any) -> None:
         if len(self._events) < _MAX_EVENTS:
-            self._events.append(semconv.text(getattr(event, "event_type", None)) or semconv.OTHER)
+            self._events.append(naming.text(getattr(event, "event_type", None)) or semconv.OTHER)
 
     def _flush(self) -> None:
         if self._pending:
@@ -146,4 +146,4 @@ def _became(match: Match | None, events: Collection[str]) -> str:
 
 def _presentable(text: str, secrets: Iterable[str]) -> str:
     text = masking.redacted(text, masking.forms(*secrets))
-    return semconv.bounded(masking._masker().mask(text[: 4 * _MAX_CONTENT]), _MAX_CONTENT)
+    return naming.bounded(masking._masker().mask(text[: 4 * _MAX_CONTENT]), _MAX_CONTENT)

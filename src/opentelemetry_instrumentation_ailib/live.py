@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter_provider
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.guard import guarded
 
 STANDALONE: Final = "standalone"
@@ -79,7 +79,7 @@ class LiveComponents:
 
     def adopt(self, executor: Any) -> None:
         """Give an executor's components its name."""
-        name = semconv.text(executor.name) or STANDALONE
+        name = naming.text(executor.name) or STANDALONE
         for kind in KINDS:
             instance = getattr(executor, kind, None)
             if instance is not None:

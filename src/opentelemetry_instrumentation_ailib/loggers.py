@@ -17,14 +17,14 @@ from opentelemetry_instrumentation_ailib.guard import detach, guarded
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
 
-_ROOT: Final = logging.getLogger("ai_lib")
+_ROOT: Final = logging.getLogger(semconv.LOGGER)
 _SILENT: Final = logging.NullHandler()
-REQUEST: Final = logging.getLogger("ai_lib.request")
-RESILIENCE: Final = logging.getLogger("ai_lib.resilience")
-STREAM: Final = logging.getLogger("ai_lib.stream")
-PROTOCOL: Final = logging.getLogger("ai_lib.protocol")
-PIPELINE: Final = logging.getLogger("ai_lib.pipeline")
-FRAME: Final = logging.getLogger("ai_lib.frame")
+REQUEST: Final = logging.getLogger(semconv.LOGGER_REQUEST)
+RESILIENCE: Final = logging.getLogger(semconv.LOGGER_RESILIENCE)
+STREAM: Final = logging.getLogger(semconv.LOGGER_STREAM)
+PROTOCOL: Final = logging.getLogger(semconv.LOGGER_PROTOCOL)
+PIPELINE: Final = logging.getLogger(semconv.LOGGER_PIPELINE)
+FRAME: Final = logging.getLogger(semconv.LOGGER_FRAME)
 
 TRACE: Final = 5
 # Put together, so that it is an object like no other: by it we know our name from the same name given by somebody else.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, get_current
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.loggers import (
     PIPELINE,
@@ -83,7 +83,7 @@ def request_finished(
         **identity(operation),
         semconv.LABEL_OUTCOME: outcome,
         semconv.REQUEST_DURATION: duration,
-        semconv.ERROR_TYPE: semconv.failure_type(error),
+        semconv.ERROR_TYPE: naming.failure_type(error),
         semconv.USAGE_INPUT_TOKENS: usage and usage.input,
         semconv.USAGE_OUTPUT_TOKENS: usage and usage.output,
         semconv.USAGE_CACHE_READ_INPUT_TOKENS: usage and usage.cache_read,
@@ -117,7 +117,7 @@ def retry(operation: Operation, attempt: int, error: BaseException | str | None,
     """
     if not RESILIENCE.isEnabledFor(logging.WARNING):
         return
-    kind = semconv.failure_type(error) or semconv.OTHER
+    kind = naming.failure_type(error) or semconv.OTHER
     fields = {semconv.EVENT_ATTEMPT: attempt, semconv.EVENT_DELAY: delay, semconv.ERROR_TYPE: kind}
     message, arguments = "%s: attempt %d failed (%s), the next in %.3f s", (title(operation), attempt, kind, delay)
     emit(RESILIENCE, logging.WARNING, operation.context, {**identity(operation), **fields}, message, *arguments)
@@ -135,7 +135,7 @@ def fallback(operation: Operation, origin: str, target: str, error: BaseExceptio
     """
     if not RESILIENCE.isEnabledFor(logging.WARNING):
         return
-    kind = semconv.failure_type(error) or semconv.OTHER
+    kind = naming.failure_type(error) or semconv.OTHER
     fields = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: target, semconv.ERROR_TYPE: kind}
     arguments = operation.labels[semconv.LABEL_OPERATION], origin, kind, target
     message = "%s: %s failed (%s), %s is asked instead"
@@ -194,7 +194,7 @@ def protocol_loaded(
     """
     if not PROTOCOL.isEnabledFor(logging.DEBUG):
         return
-    kind = semconv.failure_type(error)
+    kind = naming.failure_type(error)
     fields = {
         semconv.PROVIDER_ID: provider,
         semconv.STAGE: semconv.PROTOCOL_LOAD,

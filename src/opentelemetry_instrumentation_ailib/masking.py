@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.fields import Answer
 
 _MAX_MESSAGE = 512
@@ -38,7 +38,7 @@ def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | Non
 
 def masked(text: str, length: int) -> str:
     """Return a text as the runtime's masker leaves it, cut to a length."""
-    return semconv.bounded(_masker().mask(text[: 4 * length]), length)
+    return naming.bounded(_masker().mask(text[: 4 * length]), length)
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:

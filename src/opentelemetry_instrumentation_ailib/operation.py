@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, operation_end, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, operation_end, semconv
 from opentelemetry_instrumentation_ailib.attempts import Attempts
 from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.messages import Conversation
     from opentelemetry_instrumentation_ailib.stream_state import StreamState
 
-_KEY = create_key("ai_lib.operation")
+_KEY = create_key(__name__)
 
 
 def current_operation() -> Operation | None:
@@ -88,7 +88,7 @@ class Operation:
         self.telemetry = telemetry
         self.name = name
         self.request = request
-        self.identity = semconv.identity(name, provider_id, model, base_url)
+        self.identity = naming.identity(name, provider_id, model, base_url)
         self.described: dict[str, AttributeValue] = {**self.identity, **(attributes or {})}
         self.began = now()
         self.span = telemetry.tracer.start_span(
@@ -154,7 +154,7 @@ class Operation:
         """Return ``error.type`` for what made the call fail."""
         if self._mistaken is not None and self._mistaken[0]() is error:
             return self._mistaken[1]
-        return semconv.failure_type(error)
+        return naming.failure_type(error)
 
     def record_stage(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
@@ -81,7 +81,7 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
     instruments.request_duration.record(duration, labels, context=context)
     _count_tokens(operation, answer.usage)
     if error is not None:
-        stage = semconv.error_stage(error, operation.stage)
+        stage = naming.error_stage(error, operation.stage)
         instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
     _measure_conventions(operation, answer, error, duration)
 

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_fallback
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
@@ -24,7 +24,7 @@ Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Target = Callable[..., Any]
 
-_LOAD = create_key("ai_lib.protocol.load")
+_LOAD = create_key(__name__)
 
 
 class _Load:
@@ -35,9 +35,9 @@ class _Load:
         self._operation = current_operation()
         telemetry = telemetry.prevailing() if self._operation is None else self._operation.telemetry
         self.telemetry = telemetry
-        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: semconv.text(wanted.partition("/")[0]) or ""}
+        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: naming.text(wanted.partition("/")[0]) or ""}
         if "/" in wanted:
-            self._labels[semconv.LABEL_MODEL] = semconv.model_name(wanted)
+            self._labels[semconv.LABEL_MODEL] = naming.model_name(wanted)
         if self._operation is not None:
             if loader is self._operation.loader:
                 note_fallback(self._operation, wanted, _last_error())
@@ -68,7 +68,7 @@ class _Load:
             seconds=seconds,
             error=error,
         )
-        end_stage(self._span, error=semconv.failure_type(error), attributes=attributes)
+        end_stage(self._span, error=naming.failure_type(error), attributes=attributes)
         self.telemetry.instruments.stage_duration.record(
             seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
         )

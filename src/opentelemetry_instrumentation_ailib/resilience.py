@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from opentelemetry_instrumentation_ailib import live, logs, semconv
+from opentelemetry_instrumentation_ailib import live, logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_retry
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
@@ -221,7 +221,7 @@ def _note_mistake(control: Any, error: BaseException, cause: BaseException | Non
     if operation is None or cause is None or cause is error:
         return
     if getattr(operation.executor, live.BACKPRESSURE, None) is control:
-        operation.mistaken(error, semconv.failure_type(cause) or semconv.OTHER)
+        operation.mistaken(error, naming.failure_type(cause) or semconv.OTHER)
 
 
 def _permitted(telemetry: Telemetry) -> Wrapper:

@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry.context import attach, get_current
 
-from opentelemetry_instrumentation_ailib import protocol, semconv
+from opentelemetry_instrumentation_ailib import naming, protocol, semconv
 from opentelemetry_instrumentation_ailib.exchange import Exchange, QuietEntry, StreamExchange, without_http_spans
 from opentelemetry_instrumentation_ailib.frames import traced
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
@@ -50,13 +50,13 @@ def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
     operation.attempts.failed |= operation.leave(semconv.OTHER)
     manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
     if manifest is not None and isinstance(model, str):
-        operation.answered_by(str(manifest.id), semconv.model_name(model))
+        operation.answered_by(str(manifest.id), naming.model_name(model))
     operation.enter(semconv.REQUEST_COMPILE)
 
 
 @guarded
 def _leave(operation: Operation, error: BaseException | None) -> None:
-    operation.leave(semconv.failure_type(error))
+    operation.leave(naming.failure_type(error))
 
 
 # --- http.transport ---
@@ -123,7 +123,7 @@ def _end_request(
     if exchange is not None:
         exchange.note(answer)
         # Closed on its way, it is no failure of the call's, and no answer either.
-        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else semconv.failure_type(error)
+        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
         exchange.end(kind, end_time=ended.epoch)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.util.genai.types import OutputMessage
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.exchange import end_exchange
 from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
@@ -60,7 +60,7 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     if outcome == semconv.ERROR and error is None:
         failure, failed = semconv.STREAM_ERROR, MAP
     operation.stage = STAGE_OF[failed]
-    kind = semconv.failure_type(failure)
+    kind = naming.failure_type(failure)
     _record_stages(operation, state, {operation.stage: kind})
     _record_stream(operation, state, outcome)
     answer = state.answer()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib import fields, naming, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.telemetry import Moment
@@ -145,7 +145,7 @@ class StreamState:
 
 
 def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
-    known = semconv.text(reason)
+    known = naming.text(reason)
     if known is not None:
         state.finished = True
         if len(state.reasons) < 64:

@@ -24,7 +24,7 @@ from opentelemetry_instrumentation_ailib.version import __version__
 
 SCOPE = "opentelemetry_instrumentation_ailib"
 
-_BUNDLE = create_key("ai_lib.telemetry")
+_BUNDLE = create_key(__name__)
 
 # Gets the operation, its answer, its error type and its duration in seconds.
 Observer = Callable[[Any, Answer, str | None, float], None]

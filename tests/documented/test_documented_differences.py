@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 from ai_lib_python import AiClient, telemetry
-from ai_lib_python.client import response
-from ai_lib_python.client.builder import AiClientBuilder
-from ai_lib_python.client.core import AiClient as Client
-from ai_lib_python.telemetry import feedback, health, metrics, tracer
 from opentelemetry import context as otel_context
 
 from differential import STATISTICS, _differences, described
@@ -19,43 +15,6 @@ from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from opentelemetry_instrumentation_ailib.documented.statistics import FIELDS
 from provider import body, completion, events, provider
 from recorder import Recorder
-
-ADDED = {
-    "ai_lib_python.client.builder:AiClientBuilder.metrics",
-    "ai_lib_python.client.builder:AiClientBuilder.tracer",
-    "ai_lib_python.client.core:AiClient.signals_snapshot",
-    "ai_lib_python.client.response:CallStats.request_id",
-    "ai_lib_python.client.response:CallStats.trace_id",
-    "ai_lib_python.client.response:CallStats.traceparent",
-    "ai_lib_python.telemetry.metrics:MetricsCollector.export_prometheus",
-    "ai_lib_python.telemetry.tracer:Tracer.shutdown",
-    "ai_lib_python.telemetry:FeedbackCollector",
-}
-EXTENDED = {
-    "ai_lib_python.client.builder:AiClientBuilder.build",
-    "ai_lib_python.telemetry.health:HealthChecker.check",
-    "ai_lib_python.telemetry.tracer:Tracer.__init__",
-    "ai_lib_python.telemetry.tracer:Tracer.span",
-    "ai_lib_python.telemetry.tracer:Tracer.start_span",
-    "ai_lib_python.telemetry:feedback.get_feedback_sink",
-}
-OWNERS: tuple[Any, ...] = (
-    AiClientBuilder,
-    Client,
-    response.CallStats,
-    response.ChatResponse,
-    metrics.MetricsCollector,
-    health.HealthChecker,
-    health.ProviderHealthTracker,
-    tracer.Tracer,
-    tracer.Span,
-    telemetry,
-    feedback,
-    health,
-    metrics,
-    tracer,
-    response,
-)
 
 
 def instrument(recorder: Recorder, **arguments: Any) -> None:

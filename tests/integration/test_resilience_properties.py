@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from differential import encoded, instrumentation
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming
 from provider import Step, body, completion
 from recorder import Recorder
 from resilient import BROKEN, Seen, fast, refusal, seen, served
@@ -118,7 +118,7 @@ def assert_the_metrics_balance(recorder: Recorder, spans: list[Seen], outcomes: 
         if SAME in setting.fallbacks
         else kinds["retry"] == events["ai_lib.retry"]
     )
-    failures = [semconv.failure_type(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
+    failures = [naming.failure_type(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
     assert recorder.counts("ai_lib.errors", "type") == Counter(failures)
     assert Counter(span.attributes.get("error.type") for span in spans if span.failed) == Counter(failures)
     stages = Counter(child.attributes["ai_lib.stage"] for span in spans for child in span.children)

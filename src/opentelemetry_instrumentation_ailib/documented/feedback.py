@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import masking, semconv
+from opentelemetry_instrumentation_ailib import masking, naming, semconv
 from opentelemetry_instrumentation_ailib.content import Content
 from opentelemetry_instrumentation_ailib.documented import feedback_types
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
@@ -135,14 +135,14 @@ def _parsed(traceparent: str | None) -> SpanContext | None:
 
 @guarded
 def _emit(content: Content, evaluation: Evaluation, request_id: Any, response_id: str | None, context: Context) -> None:
-    category = semconv.text(evaluation.category)
+    category = naming.text(evaluation.category)
     attributes: dict[str, AttributeValue | None] = {
         semconv.EVALUATION_NAME: evaluation.type if category is None else f"{evaluation.type}.{category}",
         semconv.EVALUATION_SCORE_VALUE: evaluation.score,
-        semconv.EVALUATION_SCORE_LABEL: semconv.text(evaluation.label),
+        semconv.EVALUATION_SCORE_LABEL: naming.text(evaluation.label),
         semconv.EVALUATION_EXPLANATION: _comment(evaluation.comment) if content.mode in _WITH_CONTENT else None,
         semconv.RESPONSE_ID: response_id,
-        semconv.REQUEST_ID: semconv.text(request_id),
+        semconv.REQUEST_ID: naming.text(request_id),
     }
     known = {key: value for key, value in attributes.items() if value is not None}
     content.logger.emit(LogRecord(event_name=semconv.EVALUATION_RESULT, attributes=known, context=context))

@@ -24,7 +24,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import masking, semconv
+from opentelemetry_instrumentation_ailib import masking, naming
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
@@ -118,9 +118,9 @@ def _value(key: Any, value: Any) -> AttributeValue:
     if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, (list, tuple)):
-        return [semconv.bounded(str(item), _MAX_TEXT) for item in value]
+        return [naming.bounded(str(item), _MAX_TEXT) for item in value]
     text = str(value)
-    return _text(text) if key == _EXCEPTION_MESSAGE else semconv.bounded(text, _MAX_TEXT)
+    return _text(text) if key == _EXCEPTION_MESSAGE else naming.bounded(text, _MAX_TEXT)
 
 
 def _text(message: str) -> str:

@@ -9,7 +9,7 @@ from opentelemetry.context import attach
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.exchange import without_http_spans
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import credentials
@@ -45,8 +45,8 @@ def begin_operation(
     operation = Operation(
         telemetry.of(client),
         name=name,
-        provider_id=semconv.text(getattr(manifest, "id", None)) or EXPLICIT,
-        model=semconv.text(model) or "",
+        provider_id=naming.text(getattr(manifest, "id", None)) or EXPLICIT,
+        model=naming.text(model) or "",
         base_url=str(client._base_url if transport is None else transport._base_url),
         request=request,
         attributes=attributes,

@@ -12,14 +12,14 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
 
 _MODULE = "ai_lib_python.batch.executor"
 
-_failure_type = guarded(semconv.failure_type)
+_failure_type = guarded(naming.failure_type)
 _end = guarded(end_stage)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib import fields, naming, semconv
 from opentelemetry_instrumentation_ailib.conversation import conversation_id
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import STATES
@@ -48,8 +48,8 @@ def _begin(
     operation = Operation(
         telemetry.of(client),
         name=semconv.CHAT,
-        provider_id=semconv.text(client._manifest.id) or "",
-        model=semconv.model_name(str(client._model_id)),
+        provider_id=naming.text(client._manifest.id) or "",
+        model=naming.model_name(str(client._model_id)),
         base_url=str(client._transport._base_url),
         request=builder,
         attributes=_request_attributes(builder, stream),

@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib import fields, naming, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
@@ -38,7 +38,7 @@ def _begin(*parameters: str) -> base.Begin:
 def _finish(operation: Operation, response: Any) -> None:
     # What a provider leaves out the runtime fills with 0. A subclass may answer with anything.
     report = {"prompt_tokens": getattr(getattr(response, "usage", None), "prompt_tokens", None) or None}
-    model = semconv.text(getattr(response, "model", None))
+    model = naming.text(getattr(response, "model", None))
     operation.end(answer=Answer(model=model, usage=fields.usage(report)), response=response)
 
 

@@ -15,7 +15,7 @@ from ai_lib_python.resilience.circuit_breaker import CircuitOpenError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 
 # Every string that Python can hold; json.loads makes lone surrogates, too.
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
@@ -45,7 +45,7 @@ ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
     ],
 )
 def test_provider_name_is_the_conventions_value_or_the_id(provider_id: str, name: str) -> None:
-    assert semconv.provider_name(provider_id) == name
+    assert naming.provider_name(provider_id) == name
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def test_provider_name_is_the_conventions_value_or_the_id(provider_id: str, name
     ],
 )
 def test_model_name_is_what_follows_the_first_slash(model: str, name: str) -> None:
-    assert semconv.model_name(model) == name
+    assert naming.model_name(model) == name
 
 
 @given(ANY_TEXT)
 def test_the_name_of_a_model_is_valid_utf_8(name: str) -> None:
     # The name of the span is made of it, and an OTLP exporter loses the whole batch over one that it cannot encode.
-    semconv.model_name(name).encode("utf-8")
+    naming.model_name(name).encode("utf-8")
 
 
 def test_the_name_of_a_model_is_bounded() -> None:
-    assert semconv.model_name("openai/" + "x" * 1000) == "x" * 256
+    assert naming.model_name("openai/" + "x" * 1000) == "x" * 256
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_name_of_a_model_is_bounded() -> None:
 def test_server_is_the_address_and_port_that_the_url_says(
     base_url: str, expected: tuple[str | None, int | None]
 ) -> None:
-    assert semconv.server(base_url) == expected
+    assert naming.server(base_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,22 +112,22 @@ def test_server_is_the_address_and_port_that_the_url_says(
     ],
 )
 def test_url_path_is_the_path_that_httpx_asks_for_without_the_query(base_url: str, path: str, expected: str) -> None:
-    assert semconv.url_path(base_url, path) == expected
+    assert naming.url_path(base_url, path) == expected
 
 
 @pytest.mark.parametrize("path", ["/chat", "chat", "", "https://other.example/v2/chat", "models/m:generate"])
 @pytest.mark.parametrize("base_url", ["https://api.example", "https://api.example/v1", "https://api.example/v1/"])
 def test_url_path_agrees_with_httpx(base_url: str, path: str) -> None:
     request = httpx.Client(base_url=base_url).build_request("POST", path)
-    assert semconv.url_path(base_url, path) == request.url.path
+    assert naming.url_path(base_url, path) == request.url.path
 
 
 @given(ANY_TEXT, ANY_TEXT)
 def test_no_url_makes_a_name_fail(base_url: str, path: str) -> None:
-    address, port = semconv.server(base_url)
+    address, port = naming.server(base_url)
     assert address is None or address
     assert port is None or 0 <= port <= 65535
-    assert "?" not in semconv.url_path(base_url, path)
+    assert "?" not in naming.url_path(base_url, path)
 
 
 def remote(error_class: ErrorClass) -> RemoteError:
@@ -136,7 +136,7 @@ def remote(error_class: ErrorClass) -> RemoteError:
 
 @pytest.mark.parametrize("error_class", list(ErrorClass))
 def test_a_remote_error_has_the_type_of_its_error_class(error_class: ErrorClass) -> None:
-    assert semconv.failure_type(remote(error_class)) == error_class.value
+    assert naming.failure_type(remote(error_class)) == error_class.value
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
@@ -187,14 +187,14 @@ class Late(TimeoutError):  # noqa: N818
     ],
 )
 def test_failure_type_is_a_known_type_or_the_name_of_the_class(error: BaseException | str | None, kind: str) -> None:
-    assert semconv.failure_type(error) == kind
+    assert naming.failure_type(error) == kind
 
 
 @pytest.mark.parametrize("error_class", [None, "quota", 7, SimpleNamespace(value=7)])
 def test_an_error_class_that_is_no_enumeration_member_is_not_believed(error_class: object) -> None:
     error = Custom()
     error.error_class = error_class  # type: ignore[attr-defined]
-    assert semconv.failure_type(error) == f"{__name__}.Custom"
+    assert naming.failure_type(error) == f"{__name__}.Custom"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_an_error_class_that_is_no_enumeration_member_is_not_believed(error_clas
     ],
 )
 def test_an_error_counts_where_the_call_stood_unless_resilience_refused_it(kind: str, current: str, stage: str) -> None:
-    assert semconv.error_stage(kind, current) == stage
+    assert naming.error_stage(kind, current) == stage
 
 
 def test_every_stage_names_its_span() -> None:
@@ -242,16 +242,16 @@ def test_every_stage_names_its_span() -> None:
     ],
 )
 def test_text_is_what_an_attribute_can_carry_or_nothing(value: object, expected: str | None) -> None:
-    assert semconv.text(value) == expected
+    assert naming.text(value) == expected
 
 
 def test_text_of_an_enumeration_of_strings_is_a_plain_string() -> None:
-    assert type(semconv.text(ErrorClass.TIMEOUT)) is str
+    assert type(naming.text(ErrorClass.TIMEOUT)) is str
 
 
 @given(ANY_TEXT, st.integers(0, 40))
 def test_bounded_is_a_valid_beginning(value: str, length: int) -> None:
-    result = semconv.bounded(value, length)
+    result = naming.bounded(value, length)
     assert len(result) == min(len(value), length)
     result.encode("utf-8")
     assert all(ours == theirs or ours == "?" for ours, theirs in zip(result, value, strict=False))
@@ -261,4 +261,4 @@ def test_bounded_is_a_valid_beginning(value: str, length: int) -> None:
 def test_the_cause_of_an_applications_own_error_is_not_its_type(cause: BaseException) -> None:
     error = ValueError("no answer")
     error.__cause__ = cause
-    assert semconv.failure_type(error) == "ValueError"
+    assert naming.failure_type(error) == "ValueError"

@@ -1,0 +1,135 @@
+"""Who and what the names are about, as the conventions call it: providers, models, servers, errors."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+
+_PROVIDER_NAMES: Final = {
+    "azure": "azure.ai.openai",
+    "azure-openai": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "vertex": "gcp.vertex_ai",
+    "vertex-ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "xai": "x_ai",
+}
+
+# Exceptions by the name of their class, so that no part of the runtime is imported to recognise them.
+_ERROR_TYPES: Final = {
+    "CircuitOpenError": semconv.CIRCUIT_OPEN,
+    "BackpressureError": semconv.BACKPRESSURE,
+    "TimeoutException": semconv.TIMEOUT,
+    "TimeoutError": semconv.TIMEOUT,
+    "CancelledError": semconv.CANCELLED,
+}
+_RESILIENCE_TYPES: Final = frozenset({semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
+
+_MAX_TEXT: Final = 256
+
+
+def provider_name(provider_id: str) -> str:
+    """Return ``gen_ai.provider.name`` for a manifest's id: the conventions' value where there is one, else the id."""
+    return _PROVIDER_NAMES.get(provider_id) or bounded(provider_id, _MAX_TEXT)
+
+
+def model_name(model: str) -> str:
+    """Return what follows the first ``/`` of a model string: ``openai/gpt-4o`` is ``gpt-4o``."""
+    return bounded(model.partition("/")[2] or model, _MAX_TEXT)
+
+
+@lru_cache(maxsize=256)
+def server(base_url: str) -> tuple[str | None, int | None]:
+    """Return the address and port behind a base URL, ``None`` for what it does not say."""
+    try:
+        url = urlsplit(base_url)
+        port = url.port
+    except ValueError:
+        return None, None
+    if url.hostname is None:
+        return None, None
+    return url.hostname, port if port is not None else {"https": 443, "http": 80}.get(url.scheme)
+
+
+@lru_cache(maxsize=256)
+def url_path(base_url: str, path: str) -> str:
+    """Return the path of a request the way httpx joins it to its base, without query and fragment."""
+    try:
+        if "://" in path:
+            return urlsplit(path).path or "/"
+        return f"{urlsplit(base_url).path.rstrip('/')}/{urlsplit(path).path.lstrip('/')}"
+    except ValueError:
+        return "/"
+
+
+@lru_cache(maxsize=256)
+def identity(operation: str, provider_id: str, model: str, base_url: str) -> dict[str, AttributeValue]:
+    """Return what the conventions want known of an operation from its start, on its span and on its metrics.
+
+    Args:
+        operation: ``gen_ai.operation.name``.
+        provider_id: The manifest's id.
+        model: The model without its provider.
+        base_url: Where the requests go.
+
+    The result is shared: copy it before changing it.
+    """
+    attributes: dict[str, AttributeValue] = {
+        semconv.OPERATION_NAME: operation,
+        semconv.PROVIDER_NAME: provider_name(provider_id),
+        semconv.REQUEST_MODEL: model,
+    }
+    address, port = server(base_url)
+    if address is not None:
+        attributes[semconv.SERVER_ADDRESS] = address
+    if port is not None:
+        attributes[semconv.SERVER_PORT] = port
+    return attributes
+
+
+def failure_type(error: BaseException | str | None) -> str | None:
+    """Return ``error.type``, or ``None`` where nothing failed.
+
+    It is the runtime's class of the error, a well-known type, or the exception's class name; never a message.
+
+    Args:
+        error: An exception, or the type of an error that is none. ``GeneratorExit`` is how a consumer leaves.
+    """
+    if error is None or isinstance(error, (str, GeneratorExit)):
+        return error if isinstance(error, str) else None
+    error_class = getattr(getattr(error, "error_class", None), "value", None)
+    if isinstance(error_class, str):
+        return error_class
+    # The runtime wraps httpx's timeouts in a TransportError like any other fault.
+    cause = error.__cause__ if type(error).__name__ == "TransportError" else None
+    for candidate in (error, cause):
+        for base in type(candidate).__mro__:
+            if base.__name__ in _ERROR_TYPES:
+                return _ERROR_TYPES[base.__name__]
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def error_stage(kind: str, current: str) -> str:
+    """Return the stage that an error type counts for: where the call stood, unless the resilience layer refused it."""
+    return semconv.RESILIENCE if kind in _RESILIENCE_TYPES else current
+
+
+def text(value: Any) -> str | None:
+    """Return a string from outside as an attribute can carry it: valid UTF-8, of bounded length."""
+    return bounded(value, _MAX_TEXT) if isinstance(value, str) and value else None
+
+
+def bounded(value: str, length: int) -> str:
+    """Cut a string to a length and replace what UTF-8 cannot encode, at which an OTLP exporter would fail."""
+    value = value[:length]
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
