@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +12,13 @@ from ai_lib_python.errors import ErrorClass, RemoteError, TransportError
 from ai_lib_python.types.events import StreamingEvent
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 
-from opentelemetry_instrumentation_ailib import stream_state
+from opentelemetry_instrumentation_ailib import pipeline, streaming
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import (
     COMPILE,
-    CONSUMER,
     MAP,
     NOTES,
     PIPELINE,
@@ -34,7 +36,10 @@ def state(**noted: Any) -> StreamState:
 
 # --- the clock ---
 
-PARTIES = (COMPILE, TRANSPORT, PIPELINE, MAP, CONSUMER)
+PARTIES = (COMPILE, TRANSPORT, PIPELINE, MAP, "consumer")
+SECONDS = st.integers(0, 2**30)
+# Of each frame: the wait for it, before and after each party hands it on, and how long the caller keeps it.
+FRAMES = st.lists(st.tuples(*[SECONDS] * 6), max_size=8)
 
 
 def parts(clock: StageClock) -> dict[str, float]:
@@ -42,34 +47,89 @@ def parts(clock: StageClock) -> dict[str, float]:
     return {party: getattr(clock, party) for party in PARTIES}
 
 
-STEPS = st.lists(st.tuples(st.integers(0, 2**40), st.sampled_from(PARTIES), st.booleans()))
+class Stream:
+    """A stream whose parties take as long as they are told, by a clock that stands still in between."""
+
+    def __init__(self, frames: list[tuple[int, ...]], patch: pytest.MonkeyPatch) -> None:
+        self.moment, self.frames = 1.0, frames
+        for module in (pipeline, streaming):
+            patch.setattr(module, "perf_counter", lambda: self.moment)
+        patch.setattr(streaming, "end_stream", self.end)
+        telemetry = SimpleNamespace(config=SimpleNamespace(chunk_timing=False), content=SimpleNamespace(wanted=False))
+        instruments = SimpleNamespace(time_to_first_chunk=SimpleNamespace(record=lambda *_, **__: None))
+        telemetry.instruments = instruments
+        self.operation: Any = SimpleNamespace(
+            telemetry=telemetry, began=SimpleNamespace(seconds=1.0), context=Context(), identity={}, end=lambda: None
+        )
+
+    def end(self, operation: Any, state: StreamState, error: Any, *, exhausted: bool) -> None:
+        self.state = state
+        state.clock.stop(self.moment, consuming=error is None and not exhausted)
+
+    async def body(self) -> Any:
+        for wait, *_ in self.frames:
+            self.moment += wait
+            yield b"frame"
+
+    async def _pass(self, frames: Any, before: int, after: int) -> Any:
+        index = 0
+        async for frame in frames:
+            self.moment += self.frames[index][before]
+            yield frame
+            self.moment += self.frames[index][after]
+            index += 1
+
+    async def events(self) -> Any:
+        decoder = SimpleNamespace(decode=lambda body: self._pass(body, 1, 2))
+        view = PipelineView(
+            SimpleNamespace(_decoder=decoder, _transforms=[], _event_mapper=None), self.operation.stream
+        )
+        body = timed_body(self.body(), self.operation.stream)
+        async for _ in self._pass(view._decoder.decode(body), 3, 4):
+            yield SimpleNamespace(event_type="PartialContentDelta")
+
+    async def read(self, count: int) -> StageClock:
+        """Read so many events, or all, and return the clock when the stream has ended."""
+        stream = streaming.observed(self.events(), lambda: self.operation)
+        async with contextlib.aclosing(stream):
+            index = 0
+            async for _ in stream:
+                self.moment += self.frames[index][5]
+                index += 1
+                if index == count:
+                    break
+        return self.state.clock
 
 
-@given(st.integers(0, 2**40), STEPS)
-def test_the_parts_of_the_time_add_up_to_the_whole(started: int, steps: list[tuple[int, str, bool]]) -> None:
-    """Whole seconds, so that no sum is rounded: every second is somebody's, and nobody's twice."""
-    moment = float(started)
-    expected = dict.fromkeys(PARTIES, 0.0)
+@given(FRAMES, st.integers(1, 9))
+def test_every_second_of_a_stream_is_given_to_who_had_it(frames: list[tuple[int, ...]], count: int) -> None:
+    """Whole seconds, so that no sum is rounded. It is read to its end, or left after some events."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_state, "perf_counter", lambda: moment)
-        clock = StageClock(moment)
-        for seconds, party, fails in steps:
-            moment += seconds
-            expected[party] += seconds
-            if fails:
-                clock.fail(party)
-            else:
-                clock.give(party)
-    assert parts(clock) == expected
-    assert clock.total() == sum(expected.values()) == moment - started
-    assert clock.last == moment
-    assert clock.failed == next((party for _, party, fails in steps if fails), None)
+        clock = asyncio.run(Stream(frames, patch).read(count))
+    read = frames[:count]
+    left = 1 if len(read) == count else 0  # Of the last, nobody asked for what follows.
+    asked = read[: len(read) - left]
+    assert parts(clock) == {
+        COMPILE: 0.0,
+        TRANSPORT: sum(frame[0] for frame in read),
+        PIPELINE: sum(frame[1] for frame in read) + sum(frame[2] for frame in asked),
+        MAP: sum(frame[3] for frame in read) + sum(frame[4] for frame in asked),
+        "consumer": sum(frame[5] for frame in read),
+    }
+    assert clock.total() == sum(parts(clock).values())
 
 
 def test_a_clock_starts_with_nothing_given() -> None:
     clock = StageClock(7.0)
     assert parts(clock) == dict.fromkeys(PARTIES, 0.0)
     assert (clock.total(), clock.last, clock.failed) == (0.0, 7.0, None)
+
+
+def test_a_sum_that_is_rounded_leaves_no_party_with_less_than_nothing() -> None:
+    clock = StageClock(0.0)
+    clock.body, clock.frames = 0.3, 0.1 + 0.1 + 0.1 - 1e-16
+    clock.stop(0.1, consuming=False)
+    assert (clock.pipeline, clock.map) == (0.0, 0.0)
 
 
 def test_the_innermost_party_that_sees_an_exception_is_where_it_came_from() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from time import perf_counter
 from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
@@ -16,7 +17,7 @@ from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
-from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, TRANSPORT, StreamState
+from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
 
 # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
@@ -153,8 +154,8 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         self._begin = begin
 
     async def __aenter__(self) -> Any:
-        state, clock = self._state, self._state.clock
-        clock.give(COMPILE)
+        state, clock, entered = self._state, self._state.clock, perf_counter()
+        clock.compile = entered - clock.started - clock.exchange  # The exchanges of earlier attempts.
         state.sending = True
         exchange = state.exchange = self._begin()
         token = attach(self._operation.context if exchange is None else exchange.context)
@@ -162,19 +163,19 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
             response = await self._manager.__aenter__()
         except BaseException as error:
             detach(token, error)
+            clock.exchange += perf_counter() - entered
             clock.fail(TRANSPORT)
             if exchange is not None:
                 _note(exchange, error)
             raise
         detach(token)
-        clock.give(TRANSPORT)
+        clock.exchange += perf_counter() - entered
         if exchange is not None:
             _note(exchange, response)
         return response
 
     async def __aexit__(self, *exception: Any) -> Any:
-        clock = self._state.clock
-        clock.give(clock.failed or MAP)
+        entered = perf_counter()
         result = await self._manager.__aexit__(*exception)
-        clock.give(TRANSPORT)
+        self._state.clock.exchange += perf_counter() - entered
         return result

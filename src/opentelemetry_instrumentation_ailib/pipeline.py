@@ -6,6 +6,7 @@ they nor the pipeline are changed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,9 @@ from wrapt import ObjectProxy
 
 from opentelemetry_instrumentation_ailib.fields import frame_answer
 from opentelemetry_instrumentation_ailib.guard import guarded
-from opentelemetry_instrumentation_ailib.stream_state import MAP, PIPELINE, TRANSPORT, StreamState
+from opentelemetry_instrumentation_ailib.stream_state import PIPELINE, TRANSPORT, StreamState
+
+_HTTPCORE = logging.getLogger("httpcore")
 
 
 class PipelineView(ObjectProxy):  # type: ignore[type-arg]
@@ -33,6 +36,7 @@ class PipelineView(ObjectProxy):  # type: ignore[type-arg]
         def decode(body: AsyncIterable[bytes]) -> AsyncIterable[Any]:
             return layer(decoder.decode(body), state, decoder)
 
+        state.foreign = _foreign(decoder, pipeline._event_mapper, *transforms)
         self._self_decoder = _Operator(decoder, decode=decode)
         if transforms:
             last = transforms[-1]
@@ -50,6 +54,12 @@ class PipelineView(ObjectProxy):  # type: ignore[type-arg]
     @property
     def _transforms(self) -> Any:
         return self._self_transforms
+
+
+def _foreign(*operators: Any) -> bool:
+    # The runtime's own neither log nor start spans. What httpcore says of each chunk has its place in a trace.
+    known = (operator is None or type(operator).__module__.startswith("ai_lib_python.") for operator in operators)
+    return _HTTPCORE.isEnabledFor(logging.DEBUG) or not all(known)
 
 
 class _Operator:
@@ -73,26 +83,24 @@ async def timed_body(body: AsyncIterable[bytes], state: StreamState) -> AsyncGen
         body: The runtime's own iterator.
         state: Where the stream notes what passes.
     """
-    clock = state.clock
-    clock.give(PIPELINE)
+    clock, spent, inside, entered = state.clock, 0.0, True, perf_counter()
     try:
         async for chunk in body:
-            now = perf_counter()
-            clock.transport += now - clock.last
-            clock.last = now
             try:
                 state.bytes += len(chunk)
                 state.last_chunk = chunk
             except TypeError:
                 pass  # A pipeline of the user's own may make objects of the bytes.
+            clock.body = spent = spent + (perf_counter() - entered)
+            inside = False
             yield chunk
-            now = perf_counter()
-            clock.pipeline += now - clock.last
-            clock.last = now
+            inside, entered = True, perf_counter()
     except BaseException:
-        clock.fail(TRANSPORT)
+        if inside:  # Else it is closed, by whoever has no more use for it.
+            clock.body = spent + (perf_counter() - entered)
+            clock.fail(TRANSPORT)
         raise
-    clock.give(TRANSPORT)
+    clock.body = spent + (perf_counter() - entered)
     state.body_exhausted = True
 
 
@@ -109,27 +117,25 @@ async def _counted(frames: AsyncIterable[Any], state: StreamState, decoder: Any)
 async def _timed(frames: AsyncIterable[Any], state: StreamState, decoder: Any = None) -> AsyncGenerator[Any, None]:
     # The frames on their way to the mapper; straight from the decoder, if one is given. Time spent in here is the
     # pipeline's, but for what it waits for the body.
-    clock = state.clock
-    clock.give(MAP)
+    clock, spent, inside, entered = state.clock, 0.0, True, perf_counter()
     try:
         async for frame in frames:
             state.offered += 1
             if decoder is not None and state.offered == 1:
                 _note_first(state, frame)
             before = state.events_before = state.events
-            now = perf_counter()
-            clock.pipeline += now - clock.last
-            clock.last = now
+            clock.frames = spent = spent + (perf_counter() - entered)
+            inside = False
             yield frame
+            inside, entered = True, perf_counter()
             if state.events == before:
                 state.unmapped += 1
-            now = perf_counter()
-            clock.map += now - clock.last
-            clock.last = now
     except BaseException:
-        clock.fail(PIPELINE)
+        if inside:
+            clock.frames = spent + (perf_counter() - entered)
+            clock.fail(PIPELINE)
         raise
-    clock.give(PIPELINE)
+    clock.frames = spent + (perf_counter() - entered)
     state.events_before = -1
     if decoder is not None:
         _note_end(state, decoder)

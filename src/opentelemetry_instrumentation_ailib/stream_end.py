@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 
 from opentelemetry.util.genai.types import OutputMessage
 from opentelemetry.util.types import AttributeValue
@@ -12,7 +13,7 @@ from opentelemetry_instrumentation_ailib.exchange import end_exchange
 from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
-from opentelemetry_instrumentation_ailib.stream_state import COMPILE, CONSUMER, MAP, STAGE_OF, StreamState
+from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, STAGE_OF, StreamState
 
 _record_stage = guarded(Operation.record_stage)
 
@@ -51,10 +52,9 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     clock = state.clock
     # Where nobody lower down saw an exception, the mapper raised it, or what compiles the request.
     failed = clock.failed or (MAP if state.sending else COMPILE)
-    if error is not None:
-        clock.give(failed)
-    else:
-        clock.give(MAP if exhausted else CONSUMER)
+    clock.stop(perf_counter(), consuming=error is None and not exhausted)
+    if not state.sending:
+        clock.compile = clock.total()
     outcome = state.outcome(error, exhausted=exhausted)
     failure: BaseException | str | None = error
     if outcome == semconv.ERROR and error is None:

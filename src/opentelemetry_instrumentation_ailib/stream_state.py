@@ -1,7 +1,6 @@
 """What is noted about a stream as it passes, and the split of its time.
 
-The wall time of a stream belongs to exactly one party at any moment. Where control passes from one to the next, the
-time since the last such moment is given to the one that had it, so the parts add up to the whole by construction.
+The wall time of a stream belongs to exactly one party at any moment, so the parts add up to the whole.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import fields, naming, semconv
@@ -26,7 +24,6 @@ COMPILE: Final = "compile"
 TRANSPORT: Final = "transport"
 PIPELINE: Final = "pipeline"
 MAP: Final = "map"
-CONSUMER: Final = "consumer"
 
 STAGE_OF: Final = {
     COMPILE: semconv.REQUEST_COMPILE,
@@ -39,37 +36,63 @@ STAGE_OF: Final = {
 class StageClock:
     """Exclusive time per party, in seconds.
 
-    Where control passes from one party to the next, the time since the last such moment is given to the one that had
-    it. Where that happens with every chunk, the three lines of ``give`` stand inlined: a call costs more than they do.
+    What passes with every chunk notes as little as it can: how long its side of the stream has had control in all, what
+    lies further inside included. The parties' own times are the differences, so that they add up to the whole.
 
     Args:
         started: When the stream began (``perf_counter`` seconds).
 
     Attributes:
+        started: When it began.
+        last: When control last came to the caller, or the stream ended.
+        compile: Until the request was sent.
+        exchange: From there to the headers of the response, and to close it.
+        body: Inside of the body: waiting for the provider.
+        frames: Inside of the pipeline, the body included.
+        consumer: With the caller.
         failed: The party in which an exception was first seen.
     """
 
-    __slots__ = ("compile", "consumer", "failed", "last", "map", "pipeline", "transport")
+    __slots__ = ("body", "compile", "consumer", "exchange", "failed", "frames", "last", "started")
 
     def __init__(self, started: float) -> None:
-        self.compile = self.transport = self.pipeline = self.map = self.consumer = 0.0
-        self.last = started
+        self.compile = self.exchange = self.body = self.frames = self.consumer = 0.0
+        self.started = self.last = started
         self.failed: str | None = None
-
-    def give(self, party: str) -> None:
-        """Give the time since the last moment to a party."""
-        now = perf_counter()
-        setattr(self, party, getattr(self, party) + (now - self.last))
-        self.last = now
 
     def fail(self, party: str) -> None:
         """Note that an exception passes. The innermost party sees it first, and is where it came from."""
-        self.give(party)
         self.failed = self.failed or party
 
+    def stop(self, now: float, *, consuming: bool) -> None:
+        """Note that the stream ended.
+
+        Args:
+            now: When (``perf_counter`` seconds).
+            consuming: Whether the caller had control.
+        """
+        if consuming:
+            self.consumer += now - self.last
+        self.last = now
+
+    @property
+    def transport(self) -> float:
+        """Time with the provider."""
+        return self.exchange + self.body
+
+    @property
+    def pipeline(self) -> float:
+        """Time with decoder and transforms."""
+        return max(0.0, self.frames - self.body)  # A sum may be rounded to less than its parts.
+
+    @property
+    def map(self) -> float:
+        """Time with the mapper, and with what nobody else accounts for."""
+        return max(0.0, self.total() - self.compile - self.exchange - self.frames - self.consumer)
+
     def total(self) -> float:
-        """Return the time given out so far."""
-        return self.compile + self.transport + self.pipeline + self.map + self.consumer
+        """Return the time from the beginning to the last moment noted."""
+        return self.last - self.started
 
 
 @dataclass(slots=True)
@@ -79,6 +102,7 @@ class StreamState:
     Attributes:
         clock: Whose time it is.
         chunk_timing: Whether each chunk is recorded.
+        foreign: Whether, once the stream flows, anything may run in it that is not the runtime's own.
         bytes: Bytes received.
         last_chunk: The last of them, to see whether a body ends with its done signal.
         body_exhausted: Whether the provider sent all it had.
@@ -97,6 +121,7 @@ class StreamState:
     clock: StageClock
     chunk_timing: bool
     attentive: bool = False
+    foreign: bool = True
     messages: StreamMessages | None = None
     chunk_arrived: float = 0.0
     time_to_first_chunk: float | None = None

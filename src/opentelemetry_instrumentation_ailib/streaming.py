@@ -39,14 +39,14 @@ def _switch() -> Any:
     return token.var if isinstance(token, Token) else _Switch
 
 
-async def observed(
+async def observed(  # noqa: C901 - with every chunk, a function more would be felt
     events: AsyncGenerator[Any, None], begin: Callable[[], Operation | None]
 ) -> AsyncGenerator[Any, None]:
     """Yield the events of one streamed call, unchanged, with the operation around them.
 
     It is an asynchronous generator, as the runtime's own is. Nothing is opened before the first event is asked for,
-    which is when the runtime sends the request. The operation's context is attached around each step, and never while
-    the caller holds the stream.
+    which is when the runtime sends the request. The operation's context is attached around each step but those in which
+    nothing runs that could look for it, and never while the caller holds the stream.
 
     Args:
         events: The runtime's own iterator.
@@ -59,33 +59,34 @@ async def observed(
         return
     stream, context, switch = _Stream(operation), operation.context, _switch()
     state, step = stream.state, events.__anext__
-    clock = state.clock
+    clock, attentive, foreign, count, consumer = state.clock, True, True, 0, 0.0
     del operation
     while True:
-        token = switch.set(context)
+        token = switch.set(context) if foreign else None
         try:
             event = await step()
         except BaseException as error:
-            detach(token, error)
+            if token is not None:
+                detach(token, error)
             context = _NOWHERE  # It refers to the operation, and the exception to this.
             if isinstance(error, StopAsyncIteration):
                 stream.close(exhausted=True)
                 return
             stream.close(error)
             raise
-        switch.reset(token)
-        state.events += 1
+        if token is not None:
+            switch.reset(token)
+        state.events = count = count + 1
         try:
             note = NOTES.get(event.event_type)
             if note is not None:
                 note(state, event.data)
         except Exception:  # noqa: S110 - an event of the user's own making may be anything
             pass
-        if state.attentive or state.events == 1:
+        if attentive:
             _note_chunk(stream, event)
-        now = perf_counter()
-        clock.map += now - clock.last
-        clock.last = now
+            attentive, foreign = state.attentive, state.foreign  # For all chunks, or for the first alone.
+        clock.last = left = perf_counter()
         try:
             yield event
         except BaseException:
@@ -94,9 +95,7 @@ async def observed(
             with contextlib.suppress(RuntimeError):  # The event loop may be closing it already.
                 await events.aclose()
             raise
-        now = perf_counter()
-        clock.consumer += now - clock.last
-        clock.last = now
+        clock.consumer = consumer = consumer + (perf_counter() - left)
 
 
 class _Stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -233,6 +234,26 @@ async def test_the_runtimes_operators_work_in_the_operations_span(instrumented: 
 
     assert set(current) == {instrumented.span(OPERATION).context.span_id}
     assert len(current) == 2
+
+
+async def test_what_httpcore_logs_of_a_body_is_logged_in_the_operations_span(
+    instrumented: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = {}
+
+    def note(record: logging.LogRecord) -> bool:
+        current[record.getMessage().partition(" ")[0]] = trace.get_current_span().get_span_context().span_id
+        return True
+
+    caplog.set_level(logging.DEBUG, "httpcore")
+    caplog.handler.addFilter(note)
+    async with provider(events(delta("a"), delta(finish="stop"), done=False, delay=0.05)) as server:
+        ai = await client(base_url=server.base_url)
+        assert len([event async for event in ai.chat().user("Hello?").stream()]) == 2
+        await ai.close()
+
+    operation = instrumented.span(OPERATION).context.span_id
+    assert current["receive_response_body.complete"] == current["response_closed.complete"] == operation
 
 
 async def test_an_iterator_asked_again_after_its_end_is_still_at_its_end(instrumented: Recorder) -> None:
