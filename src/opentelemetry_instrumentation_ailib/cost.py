@@ -84,19 +84,42 @@ class Pricer:
         found = self._find(provider_id, model)
         if found is None:
             return None
-        # By the time of day, or since a date: the list knows.
-        rates = _rates(found.get_prices(datetime.now(timezone.utc)), usage.input)
+        rates = found.rates(usage.input)
         unknown = rates.keys() - _RATES - _EXTRAS
         if _INPUT not in rates or (unknown - _MODALITIES if text_only else unknown):
             return None
         return _cost(rates, usage)
 
-    def _search(self, provider_id: str, model: str) -> Any:
+    def _search(self, provider_id: str, model: str) -> _Model | None:
         wanted = _PROVIDERS.get(provider_id)
         for provider in self._known.providers:
             if provider.id == wanted:
-                return next((listed for listed in provider.models if _is_called(listed, model)), None)
+                return next((_Model(listed) for listed in provider.models if _is_called(listed, model)), None)
         return None
+
+
+class _Model:
+    """A model of the list, with its rates as numbers for as long as they are in force.
+
+    Args:
+        listed: What the list has of it.
+    """
+
+    def __init__(self, listed: Any) -> None:
+        self._listed = listed
+        # Replaced as one, since threads share it: the prices, whether they have tiers, and their rates below these.
+        self._known: tuple[Any, bool, dict[str, float]] = (None, False, {})
+
+    def rates(self, tokens: int) -> dict[str, float]:
+        """Return the rates of now for a call with so many input tokens."""
+        # By the time of day, or since a date: the list knows.
+        prices = self._listed.get_prices(datetime.now(timezone.utc))
+        known, tiered, flat = self._known
+        if prices is not known:
+            tiered = any(getattr(price, "tiers", ()) for price in vars(prices).values())
+            flat = _rates(prices, 0)
+            self._known = prices, tiered, flat
+        return _rates(prices, tokens) if tiered else flat
 
 
 def _is_called(listed: Any, name: str) -> bool:

@@ -14,6 +14,8 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.naming import text
 
+# What JSON makes is told at once; to ask an abstract class takes ten times as long.
+_MAPPINGS: Final = (dict, Mapping)
 _MAX_ITEMS: Final = 64
 # What an attribute can carry.
 _MAX_INTEGER: Final = 2**63 - 1
@@ -81,7 +83,7 @@ def request_attributes(builder: Any) -> Iterator[tuple[str, AttributeValue]]:
         "stop": getattr(builder, "_stop_sequences", None),
     }
     extra = getattr(builder, "_extra_params", None)
-    if isinstance(extra, Mapping):
+    if isinstance(extra, _MAPPINGS):
         parameters.update(extra)
     for name, value in parameters.items():
         if name in _PARAMETERS:
@@ -90,7 +92,7 @@ def request_attributes(builder: Any) -> Iterator[tuple[str, AttributeValue]]:
             if converted is not None:
                 yield attribute, converted
     response_format = parameters.get("response_format")
-    wanted = response_format.get("type") if isinstance(response_format, Mapping) else None
+    wanted = response_format.get("type") if isinstance(response_format, _MAPPINGS) else None
     if isinstance(wanted, str) and wanted in _OUTPUT_TYPES:
         yield semconv.OUTPUT_TYPE, _OUTPUT_TYPES[wanted]
 
@@ -116,7 +118,7 @@ class Usage:
 
 def usage(report: Any) -> Usage:
     """Read an OpenAI-, Anthropic- or Gemini-shaped usage object; what it lacks or garbles is not known."""
-    if not isinstance(report, Mapping):
+    if not isinstance(report, _MAPPINGS):
         return Usage()
 
     if "prompt_tokens" in report or "completion_tokens" in report:
@@ -158,7 +160,7 @@ def usage(report: Any) -> Usage:
 
 def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:
     details = report.get(group)
-    return _count(details.get(name)) if isinstance(details, Mapping) else None
+    return _count(details.get(name)) if isinstance(details, _MAPPINGS) else None
 
 
 def _count(value: Any) -> int | None:
@@ -207,7 +209,7 @@ class Answer:
 def response_answer(response: Any) -> Answer:
     """Read the runtime's ``ChatResponse``, and the body that it keeps for what it leaves out."""
     raw = getattr(response, "raw_response", None)
-    body: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    body: Mapping[str, Any] = raw if isinstance(raw, _MAPPINGS) else {}
     report = getattr(response, "usage", None) or body.get("usage") or body.get("usageMetadata")
     return Answer(
         id=text(body.get("id")) or text(body.get("responseId")),
@@ -221,7 +223,7 @@ def _finish_reasons(response: Any, body: Mapping[str, Any]) -> tuple[str, ...]:
     choices = body.get("choices")
     reasons: list[Any] = []
     if isinstance(choices, list):
-        reasons = [choice.get("finish_reason") for choice in choices[:_MAX_ITEMS] if isinstance(choice, Mapping)]
+        reasons = [choice.get("finish_reason") for choice in choices[:_MAX_ITEMS] if isinstance(choice, _MAPPINGS)]
     known = tuple(reason for reason in map(text, reasons) if reason)
     first = text(getattr(response, "finish_reason", None))
     # A manifest may find the reason elsewhere than in OpenAI's choices.
@@ -230,10 +232,10 @@ def _finish_reasons(response: Any, body: Mapping[str, Any]) -> tuple[str, ...]:
 
 def frame_answer(frame: Any) -> Answer:
     """Read the first frame of a stream, the only one to name the response; events carry neither id nor model."""
-    if not isinstance(frame, Mapping):
+    if not isinstance(frame, _MAPPINGS):
         return Answer()
     message = frame.get("message")
-    source: Mapping[str, Any] = message if isinstance(message, Mapping) else frame
+    source: Mapping[str, Any] = message if isinstance(message, _MAPPINGS) else frame
     return Answer(
         id=text(source.get("id")) or text(source.get("responseId")),
         model=text(source.get("model")) or text(source.get("modelVersion")),

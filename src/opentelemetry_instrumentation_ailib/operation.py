@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import Context, create_key, get_current, get_value, set_value
+from opentelemetry.context import Context, create_key, get_current, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.util.types import AttributeValue
@@ -28,8 +28,12 @@ _KEY = create_key(__name__)
 
 def current_operation() -> Operation | None:
     """Return the operation whose context is current, so that a stage finds its parent; none where suppressed."""
-    operation = get_value(_KEY)
-    return operation if isinstance(operation, Operation) and is_instrumentation_enabled() else None
+    context = get_current()
+    operation = context.get(_KEY)
+    if not isinstance(operation, Operation):
+        return None
+    # In its own context it is as it was when the operation began: enabled.
+    return operation if context is operation.context or is_instrumentation_enabled() else None
 
 
 class Operation:

@@ -123,7 +123,9 @@ def _price(operation: Operation, usage: Usage) -> None:
 
 
 @guarded
-def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue]:
+def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue] | None:
+    if operation.conversation is None and not operation.span.is_recording():
+        return None
     attributes: dict[str, AttributeValue] = {
         **dict(answer.attributes()),
         **operation.attributes,
