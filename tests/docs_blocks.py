@@ -19,16 +19,17 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.extend(str(ROOT / folder) for folder in ("examples", "examples/demo", "tests/documented"))
 
 import render  # noqa: E402
-from grpc_receiver import GrpcReceiver, grpc_receiver, proxy  # noqa: E402
-from mock_provider import PROTOCOL, mock_provider  # noqa: E402
 
-from receiver import Receiver, receiver  # noqa: E402
+if TYPE_CHECKING:
+    from grpc_receiver import GrpcReceiver
+
+    from receiver import Receiver
 
 _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # What the mock provider takes for orders: the manifests send these credentials in the headers for that.
@@ -135,6 +136,11 @@ def run(page: Path, provider: str) -> Run:
         page: The page. Variables that it exports in a ``sh`` block are in the environment.
         provider: The base URL to which all manifests lead.
     """
+    # Not for the process of the page, in which they take as long to load as the page to run.
+    from grpc_receiver import grpc_receiver, proxy
+
+    from receiver import receiver
+
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         http, grpc = stack.enter_context(receiver()), stack.enter_context(grpc_receiver())
@@ -169,6 +175,8 @@ def exported(page: Path) -> dict[str, str]:
 
 
 def _lead_manifests_to(base_url: str, folder: Path) -> None:
+    from mock_provider import PROTOCOL
+
     for manifest in PROTOCOL.rglob("*.yaml"):
         target = folder / manifest.relative_to(PROTOCOL)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +193,8 @@ def _launcher(page: Path) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run pages and show what came of them."""
+    from mock_provider import mock_provider
+
     with mock_provider() as provider:
         done = {page: run(Path(page), f"{provider}/v1") for page in arguments}
     for page, shown in done.items():

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import docs_blocks
-from docs_blocks import ROOT, Run, blocks, exported, grpc_receiver
+from docs_blocks import ROOT, Run, blocks, exported
 from promtool import promtool
 from receiver import Receiver, receiver
 from service import free_port
@@ -134,12 +134,14 @@ def test_the_nine_seconds_add_up(runs: dict[str, Future[Run]]) -> None:
         exchanges = re.findall(r"ai_lib\.http\.transport +([\d.]+) ms", text)
         (duration,) = re.findall(r"^chat large +([\d.]+) ms", text)
         accounted = float(wait) + sum(map(float, delays)) + sum(map(float, exchanges)) / 1000
-        assert 0.0 < float(wait) < 2.1
+        assert 0.0 < float(wait) < 3.0  # One permit in two seconds, and a machine that may be busy.
         assert 0.0 <= float(duration) / 1000 - accounted < 1.0
 
 
 def test_batches_of_the_size_that_is_advised_fit_what_a_receiver_takes() -> None:
     """The receiver here has gRPC's limit of 4 MiB, as a Collector has; the span is the largest that the page shows."""
+    from grpc_receiver import grpc_receiver
+
     sizes = [
         block.source for block in blocks(DOCS / "production.md") if "kB" in block.source and block.language == "text"
     ]

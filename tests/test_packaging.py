@@ -77,11 +77,30 @@ def test_a_wheel_tells_type_checkers_that_it_is_typed(wheel: Path) -> None:
     assert f"{NAME}/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
-def test_a_wheel_built_from_the_sdist_is_the_same_to_the_byte(built: Path, wheel: Path, tmp_path: Path) -> None:
+def test_built_elsewhere_and_at_another_time_wheel_and_sdist_are_the_same_to_the_byte(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder, from the sdist, with other times and permissions of the files and in another time zone."""
     with tarfile.open(built / f"{NAME}-{__version__}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    again = build(tmp_path / f"{NAME}-{__version__}", tmp_path / "dist")
-    assert (again / wheel.name).read_bytes() == wheel.read_bytes()
+    source = tmp_path / f"{NAME}-{__version__}"
+    (source / "PKG-INFO").unlink()  # The one file that the repository does not have.
+    for file in source.rglob("*"):
+        os.utime(file, (86400, 86400))
+        file.chmod(file.stat().st_mode & 0o700)
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    again = build(source, tmp_path / "dist")
+    names = sorted(path.name for path in built.iterdir())
+    assert names == [f"{NAME}-{__version__}-py3-none-any.whl", f"{NAME}-{__version__}.tar.gz"]
+    assert [(again / name).read_bytes() == (built / name).read_bytes() for name in names] == [True, True]
+
+
+def test_the_times_in_wheel_and_sdist_are_the_ones_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    wheel, sdist = sorted(build(ROOT, tmp_path).iterdir())
+    assert {info.date_time for info in zipfile.ZipFile(wheel).infolist()} == {(2023, 11, 14, 22, 13, 20)}
+    with tarfile.open(sdist) as archive:
+        assert {member.mtime for member in archive.getmembers()} == {1700000000}
 
 
 def test_an_sdist_brings_what_its_tests_need(built: Path) -> None:
@@ -147,3 +166,22 @@ def test_instrumenting_imports_neither_the_runtime_nor_the_sdk() -> None:
         [sys.executable, "-c", UNWANTED], env=environment, check=True, capture_output=True, text=True
     ).stdout
     assert output == "[]\n"
+
+
+def test_the_reason_of_every_requirement_and_its_bounds_is_told(distribution: Distribution) -> None:
+    """The tables of CONTRIBUTING.md have a row for each, with the bounds of the metadata."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\|(?: `\w+`(?:, `\w+`)* \|)? `([\w-]+)` \| `([^`]+)` \| .+ \| .+ \|$", text, re.MULTILINE)
+    told = {(name, SpecifierSet(bounds)) for name, bounds in rows}
+    assert told == {*requirements(distribution).items(), *requirements(distribution, "all").items()}
+
+
+def test_every_requirement_has_a_bound_below_and_one_above(distribution: Distribution) -> None:
+    ranges = {**requirements(distribution), **requirements(distribution, "all")}
+    assert [name for name, bounds in ranges.items() if "99" in bounds or "0.0.1" in bounds] == []
+
+
+def test_the_license_is_an_spdx_expression_and_its_text_comes_along(distribution: Distribution) -> None:
+    metadata = distribution.metadata
+    assert (metadata["License-Expression"], metadata.get_all("License-File")) == ("Apache-2.0", ["LICENSE"])
+    assert [line for line in metadata.get_all("Classifier") or () if line.startswith("License")] == []

@@ -77,12 +77,17 @@ def prometheus(folder: Path, *, target: int, rules: Path, alertmanager: int) -> 
     }
     # JSON is YAML.
     (folder / "prometheus.yaml").write_text(json.dumps(config), encoding="utf-8")
+    server = program("prometheus")
     command = [
-        program("prometheus"),
+        server,
         f"--config.file={folder}/prometheus.yaml",
         f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
+    # Debian's has its pages in files.
+    pages = Path(server).parents[1] / "share" / "prometheus" / "web"
+    if pages.is_dir():
+        command.append(f"--web.local-assets={pages}/")
     with running(command, folder, answers(f"http://127.0.0.1:{port}/-/ready")):
         yield Prometheus(f"http://127.0.0.1:{port}")
 
@@ -102,6 +107,21 @@ class Webhook:
     def firing(self, name: str) -> list[dict[str, Any]]:
         """Return the notifications that an alert fires."""
         return [alert for alert in self.alerts if alert["labels"]["alertname"] == name and alert["status"] == "firing"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the tests look at: a Prometheus that has seen all rounds of the application, and who is on call.
+
+    Attributes:
+        prometheus: The server.
+        person: The webhook of its Alertmanager.
+        at: A moment at which all had been scraped, in seconds since the epoch.
+    """
+
+    prometheus: Prometheus
+    person: Webhook
+    at: float
 
 
 @contextlib.contextmanager

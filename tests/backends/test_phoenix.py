@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from phoenix_server import phoenix_server
+from phoenix_server import stored
 from sender import Sender
-from servers import get, until
 
 from provider import body, completion, delta, events, provider
+
+pytest_plugins = ["shared_servers"]
 
 CALL = "chat gpt-4o"
 STAGES = ["http.transport", "pipeline.process", "request.compile"]
 USAGE = {"usage": {"prompt_tokens": 12, "completion_tokens": 5}}
 
 
-@pytest.fixture(scope="module")
-def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run Phoenix; its endpoints by protocol."""
-    with phoenix_server(tmp_path_factory.mktemp("phoenix")) as endpoints:
-        yield endpoints
-
-
 @pytest.fixture(params=["grpc", "http"])
-async def stored(request: pytest.FixtureRequest, phoenix: dict[str, str]) -> Any:
+async def sent_and_kept(request: pytest.FixtureRequest, phoenix: dict[str, str]) -> Any:
     """What a user's chat and stream were, and what Phoenix has of them, by span id."""
     sender = Sender(request.param, phoenix[request.param], traces_only=True)
     scripts = body(completion()), events(delta("Hel"), delta("lo", finish="stop", **USAGE))
@@ -36,13 +29,7 @@ async def stored(request: pytest.FixtureRequest, phoenix: dict[str, str]) -> Any
                 assert (await user.get("/stream")).text == "Hello"
     sender.shutdown()
     sent = {f"{span.context.span_id:016x}": span for span in sender.spans()}
-
-    def spans() -> dict[str, Any] | None:
-        found = get(f"{phoenix['http']}/v1/projects/default/spans", limit=1000)["data"]
-        ours = {span["context"]["span_id"]: span for span in found if span["context"]["span_id"] in sent}
-        return ours if len(ours) == len(sent) else None
-
-    return sent, until(spans, "Phoenix has the spans")
+    return sent, stored(phoenix["http"], sender.spans())
 
 
 def plain(attributes: Any) -> dict[str, Any]:
@@ -50,8 +37,8 @@ def plain(attributes: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in (attributes or {}).items()}
 
 
-async def test_every_span_is_stored_as_it_was_sent(stored: Any) -> None:
-    sent, found = stored
+async def test_every_span_is_stored_as_it_was_sent(sent_and_kept: Any) -> None:
+    sent, found = sent_and_kept
     for identifier, span in sent.items():
         kept = found[identifier]
         assert kept["name"] == span.name
@@ -62,8 +49,8 @@ async def test_every_span_is_stored_as_it_was_sent(stored: Any) -> None:
         assert {key: kept["attributes"].get(key) for key in attributes} == attributes
 
 
-async def test_a_users_trace_goes_through_three_instrumentations(stored: Any) -> None:
-    _, found = stored
+async def test_a_users_trace_goes_through_three_instrumentations(sent_and_kept: Any) -> None:
+    _, found = sent_and_kept
 
     def tree(root: str) -> list[tuple[str, str | None]]:
         (trace_id,) = {span["context"]["trace_id"] for span in found.values() if span["name"] == root}
@@ -77,8 +64,8 @@ async def test_a_users_trace_goes_through_three_instrumentations(stored: Any) ->
         assert tree(root) == sorted(expected, key=str)
 
 
-async def test_phoenix_knows_a_call_to_a_model_and_its_tokens(stored: Any) -> None:
-    _, found = stored
+async def test_phoenix_knows_a_call_to_a_model_and_its_tokens(sent_and_kept: Any) -> None:
+    _, found = sent_and_kept
     calls = [span for span in found.values() if span["name"] == CALL]
     assert [span["span_kind"] for span in calls] == ["LLM", "LLM"]
     for span in calls:

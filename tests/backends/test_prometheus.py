@@ -2,103 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import pytest
-from application import CONTENT, ROUNDS, Application
-from expected import CALLS, EACH_ROUND, IN_ALL, PANELS
-from mock_provider import mock_provider
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from prometheus import Prometheus, Webhook, alertmanager, prometheus, webhook
-from prometheus_client import CollectorRegistry, start_http_server
-from queries import Query, alert_files, hurried, panels, rules_in, variables
+from application import ROUNDS
+from expected import EACH_ROUND, IN_ALL, PANELS
+from prometheus import Backend
+from queries import Query, alert_files, panels, rules_in, variables
 from servers import until
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-
-# The runtime never closes the transport of a fallback model.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-PROTOCOL = Path(__file__).resolve().parent.parent / "protocol"
+pytest_plugins = ["shared_servers"]
 
 TABLES = {
     **{name: (names, {row: ROUNDS * n for row, n in rows.items()}) for name, (names, rows) in EACH_ROUND.items()},
     **IN_ALL,
 }
-
-
-@dataclass
-class Backend:
-    """What the tests look at: a Prometheus that has seen all rounds of the application, and who is on call.
-
-    Attributes:
-        prometheus: The server.
-        person: The webhook of its Alertmanager.
-        at: A moment at which all had been scraped, in seconds since the epoch.
-    """
-
-    prometheus: Prometheus
-    person: Webhook
-    at: float
-
-
-@pytest.fixture(scope="module")
-def metrics_port() -> Iterator[int]:
-    """Instrument the runtime with the in-process Prometheus reader; yield the port of its page."""
-    registry = CollectorRegistry()
-    provider = MeterProvider([PrometheusMetricReader(scope_info_enabled=False, registry=registry)])
-    AiLibInstrumentor().instrument(meter_provider=provider)
-    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    AiLibInstrumentor().uninstrument()
-    provider.shutdown()
-
-
-@pytest.fixture(scope="module")
-def credentials() -> Iterator[None]:
-    """What the runtime reads from the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AI_PROTOCOL_DIR", str(PROTOCOL))
-        for name in ("OPENAI", "ANTHROPIC", "MAPLESS"):
-            patch.setenv(f"{name}_API_KEY", "for-the-mock")
-        patch.setenv("THROTTLED_API_KEY", "rate_limit")
-        yield
-
-
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory, metrics_port: int, credentials: None) -> Iterator[Backend]:
-    """Start the servers, then run the application, with a scrape between its rounds so that rates can be told."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    rules = hurried(folder / "rules")
-    loop = asyncio.new_event_loop()
-    with (
-        webhook() as person,
-        alertmanager(folder / "alertmanager", person) as port,
-        prometheus(folder / "prometheus", target=metrics_port, rules=rules, alertmanager=port) as server,
-        mock_provider(PROTOCOL, CONTENT) as mock,
-    ):
-        application = Application(f"{mock}/v1")
-        loop.run_until_complete(application.__aenter__())
-        for n in range(1, ROUNDS + 1):
-            loop.run_until_complete(application.round())
-            wanted = f"sum(ai_lib_requests_total offset 2s) == {n * sum(CALLS.values())}"
-            until(partial(server.query, wanted), f"round {n} is scraped, and scraped again")
-        ((_, now),) = server.query("time()")
-        yield Backend(server, person, now)
-        loop.run_until_complete(application.__aexit__())
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-    gc.collect()
 
 
 @pytest.mark.parametrize("metric", TABLES)

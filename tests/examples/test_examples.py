@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -77,10 +78,15 @@ def test_disabled_by_the_environment_nothing_is_exported() -> None:
     assert (console.spans, console.metrics) == ([], set())
 
 
+@functools.cache
+def switched_off() -> Console:
+    """Run the application with stages and chunk timing switched off, once for the tests of both."""
+    return zero_code(OTEL_INSTRUMENTATION_AILIB_STAGES="none", OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING="false")
+
+
 def test_stages_switched_off_by_the_environment_leave_the_calls() -> None:
-    console = zero_code(OTEL_INSTRUMENTATION_AILIB_STAGES="none")
-    assert console.spans == [(CALL, None), (CALL, None)]
-    assert (SCOPE, "ai_lib.stage.duration") in console.metrics
+    assert switched_off().spans == [(CALL, None), (CALL, None)]
+    assert (SCOPE, "ai_lib.stage.duration") in switched_off().metrics
 
 
 def test_stages_chosen_by_the_environment_are_the_only_ones() -> None:
@@ -89,9 +95,8 @@ def test_stages_chosen_by_the_environment_are_the_only_ones() -> None:
 
 
 def test_chunk_timing_switched_off_by_the_environment() -> None:
-    metrics = zero_code(OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING="false").metrics
-    assert CHUNK_TIME not in metrics
-    assert (SCOPE, "gen_ai.client.operation.time_to_first_chunk") in metrics
+    assert CHUNK_TIME not in switched_off().metrics
+    assert (SCOPE, "gen_ai.client.operation.time_to_first_chunk") in switched_off().metrics
 
 
 # Two runs of the unchanged application, the second refused by its provider; then the process stays for the scrape.
