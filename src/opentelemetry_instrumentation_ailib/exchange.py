@@ -55,7 +55,8 @@ class Exchange:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
         operation.stage = semconv.HTTP_TRANSPORT
         operation.secrets.update(credentials(base_url, transport._credential.secret))
-        self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes)
+        began = operation.began.later().epoch
+        self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes, began)
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         # Of a header that cannot be sent the error has the text.
         sendable = all(str(value).isprintable() for value in transport._auth_headers.values())

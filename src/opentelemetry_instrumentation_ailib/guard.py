@@ -23,7 +23,9 @@ def report_fault(site: str, *, first: bool) -> None:
     """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
     if first:
         message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)"
-        _logger.warning(message, site, exc_info=sys.exc_info())
+        # The fault may be that a handler, a filter or the record factory of the application raises. So would this.
+        with contextlib.suppress(Exception):
+            _logger.warning(message, site, exc_info=sys.exc_info())
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:

@@ -123,7 +123,11 @@ class Operation:
         self._open: tuple[str, Moment] | None = None
         self._ended = False
         telemetry.instruments.requests_in_flight.add(1, self.asked, context=self.context)
-        operation_end.call_hook(telemetry.request_hook, self.span, request)
+        try:
+            operation_end.call_hook(telemetry.request_hook, self.span, request)
+        except BaseException as error:  # sys.exit(), Ctrl-C: the call is not going to be made.
+            self.end(error=error)
+            raise
 
     def answered_by(self, provider_id: str, model: str) -> None:
         """Note which manifest and model the next attempt asks: after a fallback, others than before."""
@@ -180,13 +184,13 @@ class Operation:
             error: Its error type.
             attributes: What the span gets besides.
         """
-        seconds = time.perf_counter() - began.seconds if busy is None else busy
+        seconds = max(time.perf_counter() - began.seconds, 0.0) if busy is None else busy
         attributes = dict(attributes or ())
         self.record_stage_duration(stage, seconds, attributes)
         if busy is not None:
             attributes[semconv.BUSY_TIME] = busy
         span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
-        end_stage(span, error=error, end_time=end_time)
+        end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
 
     def record_stage_duration(
         self, stage: str, seconds: float, attributes: dict[str, AttributeValue] | None = None
@@ -205,7 +209,7 @@ class Operation:
     def enter(self, stage: str, began: Moment | None = None) -> None:
         """Note that a stage began, now by default, that ends when ``leave`` is called."""
         self.stage = stage
-        self._open = stage, began or now()
+        self._open = stage, began or self.began.later()
 
     def leave(self, error: str | None = None) -> bool:
         """Record the stage that was entered, whether it came to its end or not (broken JSON), and return if one was."""

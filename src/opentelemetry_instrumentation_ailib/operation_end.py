@@ -45,16 +45,19 @@ def end(
     _leave(operation, kind)
     if duration is None:
         duration = time.perf_counter() - operation.began.seconds
+    duration = max(duration, 0.0)
     _measure(operation, answer, kind, duration)
     _price(operation, answer.usage)
     attributes = _describe(operation, answer, kind) or {}
-    if operation.conversation is not None:
-        _capture(operation, operation.conversation, attributes)
-    if response is not None:
-        call_hook(operation.telemetry.response_hook, operation.span, response)
-    if kind is not None:
-        _fail(operation, error)
-    _end_span(operation, duration)
+    try:
+        if operation.conversation is not None:
+            _capture(operation, operation.conversation, attributes)
+        if response is not None:
+            call_hook(operation.telemetry.response_hook, operation.span, response)
+    finally:  # A hook may end the program.
+        if kind is not None:
+            _fail(operation, error)
+        _end_span(operation, duration)
     for observe in operation.telemetry.observers:
         observe(operation, answer, kind, duration)
     logs.request_finished(
@@ -156,7 +159,7 @@ def _leave(operation: Operation, error: str | None) -> None:
 
 @guarded
 def _end_span(operation: Operation, duration: float) -> None:
-    operation.span.end(operation.began.epoch + int(duration * 1e9))
+    operation.span.end(operation.began.after(duration))
 
 
 _clean, _message = guarded(clean), guarded(safe_message)

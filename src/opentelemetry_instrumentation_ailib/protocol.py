@@ -18,7 +18,7 @@ from opentelemetry_instrumentation_ailib.attempts import note_fallback
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage, now
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -43,9 +43,9 @@ class _Load:
                 note_fallback(self._operation, wanted, _last_error())
             self._operation.stage = semconv.PROTOCOL_LOAD
             self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
-        self._started = perf_counter()
+        self._began = now()
         context = self._outside = get_current()
-        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {})
+        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {}, self._began.epoch)
         if self._span is not None:
             context = set_span_in_context(self._span, context)
         self.context = set_value(_LOAD, self, context)
@@ -59,7 +59,7 @@ class _Load:
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
             self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
-        seconds = perf_counter() - self._started
+        seconds = max(perf_counter() - self._began.seconds, 0.0)
         logs.protocol_loaded(
             self.context,
             provider=str(self._labels[semconv.LABEL_PROVIDER]),
@@ -68,7 +68,9 @@ class _Load:
             seconds=seconds,
             error=error,
         )
-        end_stage(self._span, error=naming.failure_type(error), attributes=attributes)
+        # By the clock that measures: the other may have been set in the meantime.
+        ended = self._began.epoch + int(seconds * 1e9)
+        end_stage(self._span, error=naming.failure_type(error), attributes=attributes, end_time=ended)
         self.telemetry.instruments.stage_duration.record(
             seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
         )

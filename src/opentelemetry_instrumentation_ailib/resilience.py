@@ -171,7 +171,7 @@ def _limited(telemetry: Telemetry) -> Wrapper:
             return await wrapped(*args, **kwargs)
         finally:
             # What it returns leaves out the time queued for its lock, behind others who wait.
-            _note_wait(telemetry, live.LIMITER, instance, perf_counter() - began)
+            _note_wait(telemetry, live.LIMITER, instance, max(perf_counter() - began, 0.0))
 
     return run
 
@@ -204,7 +204,7 @@ class _Permit:
             return await self._manager.__aenter__()
         finally:
             # Refused or granted, it waited.
-            _note_wait(self._telemetry, live.BACKPRESSURE, self._control, perf_counter() - began)
+            _note_wait(self._telemetry, live.BACKPRESSURE, self._control, max(perf_counter() - began, 0.0))
 
     async def __aexit__(self, *exception: Any) -> Any:
         try:

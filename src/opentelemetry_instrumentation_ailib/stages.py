@@ -16,7 +16,7 @@ from opentelemetry_instrumentation_ailib.operation import Operation, current_ope
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, now
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -115,11 +115,11 @@ def _begin_exchange(operation: Operation, transport: Any, args: Arguments, kwarg
 def _end_request(
     operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
 ) -> None:
-    ended = now()
+    ended = operation.began.later()
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.enter(semconv.PIPELINE_PROCESS, ended)
-    operation.record_stage_duration(semconv.HTTP_TRANSPORT, ended.seconds - started)
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended.seconds - started, 0.0))
     if exchange is not None:
         exchange.note(answer)
         # Closed on its way, it is no failure of the call's, and no answer either.
@@ -192,7 +192,7 @@ def _timed(
     (body,) = (*args, *kwargs.values())
     view = PipelineView(traced(pipeline, operation, content=state.messages is not None), state)
     body = timed_body(body, state)
-    state.processing_began = now()
+    state.processing_began = operation.began.later()
     return view, body
 
 

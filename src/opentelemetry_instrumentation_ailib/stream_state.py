@@ -32,6 +32,9 @@ STAGE_OF: Final = {
     MAP: semconv.EVENT_MAP,
 }
 
+# Whose finish reasons are noted.
+_MAX_CANDIDATES: Final = 64
+
 
 class StageClock:
     """Exclusive time per party, in seconds.
@@ -173,7 +176,7 @@ def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
     known = naming.text(reason)
     if known is not None:
         state.finished = True
-        if len(state.reasons) < 64:
+        if len(state.reasons) < _MAX_CANDIDATES:
             state.reasons[index if isinstance(index, int) else 0] = known
 
 

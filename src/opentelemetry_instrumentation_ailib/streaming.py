@@ -149,7 +149,7 @@ def _note_chunk(stream: _Stream, event: Any) -> None:
         return
     # The first counts from the request, each other from the one before.
     arrived = perf_counter()
-    seconds, state.chunk_arrived = arrived - state.chunk_arrived, arrived
+    seconds, state.chunk_arrived = max(arrived - state.chunk_arrived, 0.0), arrived
     instruments = operation.telemetry.instruments
     if state.events == 1:
         state.time_to_first_chunk = seconds

@@ -42,6 +42,15 @@ class Moment(NamedTuple):
     seconds: float
     epoch: int
 
+    def later(self) -> Moment:
+        """Return the present moment, dated by the seconds since this one: clocks get set in the meantime."""
+        seconds = time.perf_counter()
+        return Moment(seconds, self.after(seconds - self.seconds))
+
+    def after(self, seconds: float) -> int:
+        """Return when so many seconds had passed, in nanoseconds since the epoch; never before this moment."""
+        return self.epoch + int(max(seconds, 0.0) * 1e9)
+
 
 def now() -> Moment:
     """Return the present moment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from ai_lib_python.errors import RemoteError
 from opentelemetry.trace import SpanKind, StatusCode
 
 from other_clients import (
-    SHARED,
     TEXTS,
     described,
     embedder,
@@ -31,8 +31,8 @@ SPAN = "embeddings embed-3"
 PATH = "/v1/embeddings"
 MODEL = {"provider": "retrieval", "model": "embed-3"}
 LABELS = {**MODEL, "operation": "embeddings"}
-# Before 1.2.0 the builder of this client loads the provider, and not the model.
-LOADED = MODEL if SHARED else {"provider": "retrieval"}
+# In 1.0.0 the builder of this client loads the provider, and not the model.
+LOADED = {"provider": "retrieval"} if version("ai-lib-python") == "1.0.0" else MODEL
 FORMAT = {"gen_ai.request.encoding_formats": ("float",)}
 COMPILED, PARSED = stage("request.compile"), stage("pipeline.process")
 REFUSED = body({"error": {"message": "Slow down."}}, 429, {"x-request-id": "req-2"})

@@ -123,7 +123,11 @@ def _name_like(ours: Any, theirs: Any) -> None:
 
 
 async def _observe(call: _Call, begin: Callable[[], Operation | None], finish: Finish) -> Any:
-    operation = begin() if is_instrumentation_enabled() else None
+    try:
+        operation = begin() if is_instrumentation_enabled() else None
+    except BaseException:  # A hook may end the program.
+        _close(call.coroutine)
+        raise
     if operation is None:
         return await call.coroutine
     token = attach(operation.context)

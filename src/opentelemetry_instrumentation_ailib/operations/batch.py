@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from opentelemetry.context import attach
@@ -15,16 +16,22 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
+from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
 
 _MODULE = "ai_lib_python.batch.executor"
 
 _failure_type = guarded(naming.failure_type)
-_end = guarded(end_stage)
 
 
 @guarded
-def _begin(telemetry: Telemetry, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+def _end(span: Span, began: Moment, error: str | None = None) -> None:
+    # By the clock that measures: the other may have been set in the meantime.
+    seconds = max(perf_counter() - began.seconds, 0.0)
+    end_stage(span, error=error, end_time=began.epoch + int(seconds * 1e9))
+
+
+@guarded
+def _begin(telemetry: Telemetry, executor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Span, Moment]:
     attributes: dict[str, AttributeValue] = {}
     # What has no length is for the runtime to refuse.
     with contextlib.suppress(Exception):
@@ -33,7 +40,8 @@ def _begin(telemetry: Telemetry, executor: Any, args: tuple[Any, ...], kwargs: d
     # More than an attribute can carry is a way to say: no limit.
     if isinstance(concurrency, int) and concurrency <= sys.maxsize:
         attributes[semconv.BATCH_CONCURRENCY] = concurrency
-    return telemetry.tracer.start_span(semconv.BATCH, attributes=attributes)
+    began = now()
+    return telemetry.tracer.start_span(semconv.BATCH, attributes=attributes, start_time=began.epoch), began
 
 
 @guarded
@@ -44,20 +52,21 @@ def _finish(span: Span, result: Any) -> None:
 
 def _build(telemetry: Telemetry) -> Wrapper:
     async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span = _begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
-        if span is None:
+        begun = _begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
+        if begun is None:
             return await wrapped(*args, **kwargs)
+        span, began = begun
         # The runtime runs each item in a task of its own, which takes the context along.
         token = attach(set_span_in_context(span))
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             detach(token, error)
-            _end(span, error=_failure_type(error))
+            _end(span, began, _failure_type(error))
             raise
         detach(token)
         _finish(span, result)
-        _end(span)
+        _end(span, began)
         return result
 
     return run

@@ -11,6 +11,7 @@ from opentelemetry_instrumentation_ailib import fields, naming, semconv
 from opentelemetry_instrumentation_ailib.conversation import conversation_id
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import STATES
+from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
@@ -50,12 +51,13 @@ def _begin(
         name=semconv.CHAT,
         provider_id=naming.text(client._manifest.id) or "",
         model=naming.model_name(str(client._model_id)),
-        base_url=str(client._transport._base_url),
+        # A transport of the user's own may have none.
+        base_url=str(getattr(client._transport, "_base_url", "")),
         request=builder,
         attributes=_request_attributes(builder, stream),
     )
     _note_resilience(operation, client)
-    _note_content(operation, builder)
+    _note_content(operation, client, builder)
     return operation
 
 
@@ -79,9 +81,12 @@ def _note_resilience(operation: Operation, client: Any) -> None:
 
 
 @guarded
-def _note_content(operation: Operation, builder: Any) -> None:
+def _note_content(operation: Operation, client: Any, builder: Any) -> None:
     content = operation.telemetry.content
     if content.wanted:
+        # The messages of a call that never gets as far as its first exchange are captured, too.
+        credential = getattr(client._transport, "_credential", None)
+        operation.secrets.update(credentials("", getattr(credential, "secret", None)))
         inputs, system, tools = request_messages(builder)
         operation.conversation = Conversation(inputs, [], system, tools)
     elif content.emits:
