@@ -37,17 +37,18 @@ class Operation:
 
     span: Span
     context: Context
-    labels: dict[str, Any]
     attributes: dict[str, Any]
     secrets: set[str] = field(default_factory=set)
+    name: str = "chat"
+    provider: str = "openai"
+    model: str = "gpt-4o"
 
 
 @pytest.fixture
 def operation(recorder: Recorder) -> Any:
     """Return an operation with a span that is not current."""
     span = recorder.tracer_provider.get_tracer("test").start_span("chat gpt-4o", Context())
-    labels = {"provider": "openai", "model": "gpt-4o", "operation": "chat"}
-    return Operation(span, set_span_in_context(span), labels, {"ai_lib.request.id": "r-1"}, {SECRET})
+    return Operation(span, set_span_in_context(span), {"ai_lib.request.id": "r-1"}, {SECRET})
 
 
 @pytest.fixture(autouse=True)

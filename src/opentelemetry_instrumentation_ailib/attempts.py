@@ -104,7 +104,7 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
-    instruments = operation.telemetry.instruments
-    instruments.fallbacks.add(1, {**turn, semconv.LABEL_TYPE: kind}, context=operation.context)
+    labels = {**operation.telemetry.labels.turn(origin, attempts.model), semconv.LABEL_TYPE: kind}
+    operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.context)
     operation.span.add_event(semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind})
     logs.fallback(operation, origin, attempts.model, kind)

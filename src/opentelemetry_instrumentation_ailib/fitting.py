@@ -22,6 +22,7 @@ from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.masking import forms, redacted
 from opentelemetry_instrumentation_ailib.messages import Conversation
 from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, PART_CHARACTERS, Truncated
+from opentelemetry_instrumentation_ailib.shortened import left_out_of
 
 # For what is said about what is left out.
 _RESERVE: Final = 1_024
@@ -100,10 +101,12 @@ class _Fitting:
         self._room -= 2
         for item in reversed(items) if newest_first else items:
             if self._room < _MIN_ROOM:
-                kept.append(left_out(len(items) - len(kept)))
                 break
             self._room -= 1
             kept.append(self._value(item, depth))
+        missing = len(items) - len(kept) + left_out_of(items)
+        if missing:
+            kept.append(left_out(missing))
         return kept[::-1] if newest_first else kept
 
     def _value(self, value: Any, depth: int) -> Any:

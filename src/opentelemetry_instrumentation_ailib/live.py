@@ -14,6 +14,7 @@ from typing import Any, Final
 from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter_provider
 
 from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.cardinality import MAX_EXECUTORS, Bounded
 from opentelemetry_instrumentation_ailib.guard import guarded
 
 STANDALONE: Final = "standalone"
@@ -62,6 +63,7 @@ class LiveComponents:
     def __init__(self) -> None:
         self._known: dict[str, dict[int, Component]] = {kind: {} for kind in KINDS}
         self._active: Any = None
+        self._names = Bounded(MAX_EXECUTORS)
 
     def component(self, kind: str, instance: Any) -> Component:
         """Return what is kept for a component, from now on if it is new.
@@ -79,7 +81,7 @@ class LiveComponents:
 
     def adopt(self, executor: Any) -> None:
         """Give an executor's components its name."""
-        name = naming.text(executor.name) or STANDALONE
+        name = self._names.label(naming.text(executor.name) or STANDALONE)
         for kind in KINDS:
             instance = getattr(executor, kind, None)
             if instance is not None:
@@ -100,6 +102,7 @@ class LiveComponents:
         """
         # By provider: the SDK keeps the callbacks of the first gauge of a name, and gives no two meters for a scope.
         active = self._active = GLOBAL if provider is None else provider
+        self._names = Bounded(MAX_EXECUTORS)
         for breaker, _ in self.alive(BREAKER):
             self.new_rejections(breaker)  # Those of the time in between are not this round's.
         for name, unit, description, read in (

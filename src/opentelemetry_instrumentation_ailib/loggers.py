@@ -64,19 +64,17 @@ def end() -> None:
 
 def identity(operation: Operation) -> dict[str, AttributeValue | None]:
     """Return the fields that say which operation a record is about; after a fallback, with the model that answers."""
-    labels = operation.labels
     return {
-        semconv.OPERATION_NAME: labels[semconv.LABEL_OPERATION],
-        semconv.PROVIDER_ID: labels[semconv.LABEL_PROVIDER],
-        semconv.REQUEST_MODEL: labels[semconv.LABEL_MODEL],
+        semconv.OPERATION_NAME: operation.name,
+        semconv.PROVIDER_ID: operation.provider,
+        semconv.REQUEST_MODEL: operation.model,
         semconv.REQUEST_ID: operation.attributes.get(semconv.REQUEST_ID),
     }
 
 
 def title(operation: Operation) -> str:
     """Return how messages call an operation: ``chat openai/gpt-4o``."""
-    names = semconv.LABEL_OPERATION, semconv.LABEL_PROVIDER, semconv.LABEL_MODEL
-    return "{} {}/{}".format(*(operation.labels[name] for name in names))
+    return f"{operation.name} {operation.provider}/{operation.model}"
 
 
 def emit(

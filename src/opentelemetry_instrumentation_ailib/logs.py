@@ -137,7 +137,7 @@ def fallback(operation: Operation, origin: str, target: str, error: BaseExceptio
         return
     kind = naming.failure_type(error) or semconv.OTHER
     fields = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: target, semconv.ERROR_TYPE: kind}
-    arguments = operation.labels[semconv.LABEL_OPERATION], origin, kind, target
+    arguments = operation.name, origin, kind, target
     message = "%s: %s failed (%s), %s is asked instead"
     emit(RESILIENCE, logging.WARNING, operation.context, {**identity(operation), **fields}, message, *arguments)
 
@@ -168,7 +168,7 @@ def stream_ended(operation: Operation, outcome: str, *, bytes: int, frames: int)
     if message is None or not STREAM.isEnabledFor(logging.WARNING):
         return
     fields = {semconv.STREAM_OUTCOME: outcome, semconv.STREAM_BYTES: bytes, semconv.STREAM_FRAMES: frames}
-    arguments = operation.labels[semconv.LABEL_PROVIDER], operation.labels[semconv.LABEL_MODEL], bytes, frames
+    arguments = operation.provider, operation.model, bytes, frames
     emit(STREAM, logging.WARNING, operation.context, {**identity(operation), **fields}, message, *arguments)
 
 

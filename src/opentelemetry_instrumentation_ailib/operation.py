@@ -55,7 +55,9 @@ class Operation:
         name: ``gen_ai.operation.name``.
         span: The operation span.
         context: The context in which the stages run and everything is recorded.
-        labels: ``provider``, ``model`` and ``operation`` of the metrics: after a fallback, of those that answer.
+        provider: The manifest's id: after a fallback, of the one that answers.
+        model: The model without its provider: after a fallback, the one that answers.
+        labels: ``provider``, ``model`` and ``operation`` of the metrics: those two as far as they may be labels.
         model_labels: ``provider`` and ``model`` alone.
         asked: The labels of the model that the caller asked for.
         described: The attributes of the conventions that were known at the start.
@@ -92,17 +94,16 @@ class Operation:
         self.telemetry = telemetry
         self.name = name
         self.request = request
-        self.identity = naming.identity(name, provider_id, model, base_url)
-        self.described: dict[str, AttributeValue] = {**self.identity, **(attributes or {})}
+        self.provider, self.model = provider_id, model
+        identity = naming.identity(name, provider_id, model, base_url)
+        self.identity = telemetry.labels.identity(identity)
+        self.described: dict[str, AttributeValue] = {**identity, **(attributes or {})}
         self.began = now()
         self.span = telemetry.tracer.start_span(
             f"{name} {model}", context, SpanKind.CLIENT, self.described, start_time=self.began.epoch
         )
         self.context: Context = set_value(_KEY, self, set_span_in_context(self.span, context))
-        self.model_labels: dict[str, AttributeValue] = {
-            semconv.LABEL_PROVIDER: provider_id,
-            semconv.LABEL_MODEL: model,
-        }
+        self.model_labels = telemetry.labels.model(provider_id, model)
         self.labels = self.asked = {**self.model_labels, semconv.LABEL_OPERATION: name}
         self.attributes: dict[str, AttributeValue] = {semconv.PROVIDER_ID: provider_id}
         self.caller: Any = None
@@ -131,9 +132,10 @@ class Operation:
 
     def answered_by(self, provider_id: str, model: str) -> None:
         """Note which manifest and model the next attempt asks: after a fallback, others than before."""
-        if self.labels[semconv.LABEL_PROVIDER] == provider_id and self.labels[semconv.LABEL_MODEL] == model:
+        if (self.provider, self.model) == (provider_id, model):
             return
-        self.model_labels = {semconv.LABEL_PROVIDER: provider_id, semconv.LABEL_MODEL: model}
+        self.provider, self.model = provider_id, model
+        self.model_labels = self.telemetry.labels.model(provider_id, model)
         self.labels = {**self.model_labels, semconv.LABEL_OPERATION: self.name}
 
     def identify(self, statistics: Any) -> None:

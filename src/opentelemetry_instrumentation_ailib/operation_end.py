@@ -104,7 +104,7 @@ def _measure_conventions(operation: Operation, answer: Answer, error: str | None
     instruments, context = operation.telemetry.instruments, operation.context
     attributes = dict(operation.identity)
     if answer.model is not None:
-        attributes[semconv.RESPONSE_MODEL] = answer.model
+        attributes[semconv.RESPONSE_MODEL] = operation.telemetry.labels.answer(answer.model)
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error
     instruments.operation_duration.record(duration, attributes, context=context)
@@ -118,8 +118,7 @@ def _price(operation: Operation, usage: Usage) -> None:
     pricer = operation.telemetry.pricer
     if pricer is None:
         return
-    provider, model = (str(operation.labels[name]) for name in (semconv.LABEL_PROVIDER, semconv.LABEL_MODEL))
-    cost = pricer.price(provider, model, usage, text_only=operation.text_only)
+    cost = pricer.price(operation.provider, operation.model, usage, text_only=operation.text_only)
     if cost is not None:
         operation.attributes[semconv.COST] = cost
         operation.telemetry.instruments.cost.add(cost, operation.model_labels, context=operation.context)

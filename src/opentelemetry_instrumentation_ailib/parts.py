@@ -26,6 +26,8 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
+from opentelemetry_instrumentation_ailib.shortened import MAX_ITEMS, converted
+
 PART_CHARACTERS: Final = 16_384
 """How much leaves the process of one text, so that a document in a prompt leaves room for the question about it."""
 
@@ -92,7 +94,7 @@ def items(value: Any) -> Sequence[Any]:
 def parts(content: Any) -> list[MessagePart]:
     """Return the parts of a message's content: a text, a content block or a list of either."""
     blocks = (content,) if isinstance(content, (str, Mapping)) else items(content)
-    return [found for block in blocks if (found := _part(block)) is not None]
+    return converted(_part, blocks)
 
 
 def tool_call(call: Any) -> ToolCallRequestPart:
@@ -119,7 +121,7 @@ def parsed(arguments: Any) -> Any:
 def tool_result(content: Any, call_id: Any) -> ToolCallResponsePart:
     """Return the result of a tool call; of content blocks in it, the parts, so that images are left out there too."""
     blocks = items(content)
-    if blocks and all(_kind(block) in _PLAIN for block in blocks):
+    if blocks and all(_kind(block) in _PLAIN for block in blocks[:MAX_ITEMS]):
         content = parts(blocks)
     return ToolCallResponsePart(response=content, id=string(call_id))
 
@@ -148,8 +150,20 @@ def _text(value: Any) -> MessagePart | None:
 
 def _reasoning(value: Any) -> MessagePart | None:
     if isinstance(value, (list, tuple)):
-        value = "".join(filter(None, (string(get(each, "text")) for each in value)))
+        value = _together([text for each in value[:MAX_ITEMS] if (text := string(get(each, "text"))) is not None])
     return ReasoningPart(content=value) if string(value) else None
+
+
+def _together(texts: Sequence[str]) -> str:
+    # More than a part holds is not put together: it would be left out in any case.
+    room, whole = PART_CHARACTERS, ""
+    for text in texts:
+        whole += text[: max(room, 0)]
+        room -= len(text)
+    if room < 0:
+        whole = Truncated(whole)
+        whole.left_out = -room
+    return whole
 
 
 def _media(source: Any, modality: Modality | None = None) -> MessagePart | None:
@@ -157,7 +171,7 @@ def _media(source: Any, modality: Modality | None = None) -> MessagePart | None:
     if isinstance(source, str):
         source = {"url": source}
     kind = get(source, "source_type", "type")
-    mime_type = string(get(source, "media_type", "mime_type", "mimeType")) or _audio_type(get(source, "format"))
+    mime_type = _short(get(source, "media_type", "mime_type", "mimeType")) or _audio_type(get(source, "format"))
     data, location = get(source, "data", "file_data"), string(get(source, "url", "uri", "fileUri", "file_uri"))
     if kind == "text":
         return _text(data)
@@ -192,7 +206,11 @@ def _modality(known: Modality | None, mime_type: str | None) -> str:
 
 
 def _audio_type(name: Any) -> str | None:
-    return f"audio/{name}" if string(name) else None
+    return f"audio/{name[:_MAX_DATA_URL_HEADER]}" if isinstance(name, str) and name else None
+
+
+def _short(name: Any) -> str | None:
+    return name[:_MAX_DATA_URL_HEADER] if isinstance(name, str) and name else None
 
 
 def _location(url: str) -> str:

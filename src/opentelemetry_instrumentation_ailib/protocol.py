@@ -35,14 +35,12 @@ class _Load:
         self._operation = current_operation()
         telemetry = telemetry.prevailing() if self._operation is None else self._operation.telemetry
         self.telemetry = telemetry
-        self._labels: dict[str, AttributeValue] = {semconv.LABEL_PROVIDER: naming.text(wanted.partition("/")[0]) or ""}
-        if "/" in wanted:
-            self._labels[semconv.LABEL_MODEL] = naming.model_name(wanted)
+        self._provider = naming.text(wanted.partition("/")[0]) or ""
+        self._model = naming.model_name(wanted) if "/" in wanted else None
         if self._operation is not None:
             if loader is self._operation.loader:
                 note_fallback(self._operation, wanted, _last_error())
             self._operation.stage = semconv.PROTOCOL_LOAD
-            self._labels[semconv.LABEL_OPERATION] = self._operation.labels[semconv.LABEL_OPERATION]
         self._began = now()
         context = self._outside = get_current()
         self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {}, self._began.epoch)
@@ -57,12 +55,12 @@ class _Load:
             self.source = self.source or "cache"
             attributes[semconv.PROTOCOL_SOURCE] = self.source
         if manifest is not None:
-            attributes[semconv.PROTOCOL_VERSION] = str(manifest.protocol_version)
-            self._labels[semconv.LABEL_PROVIDER] = str(manifest.id)
+            attributes[semconv.PROTOCOL_VERSION] = naming.text(str(manifest.protocol_version)) or ""
+            self._provider = naming.text(manifest.id) or ""
         seconds = max(perf_counter() - self._began.seconds, 0.0)
         logs.protocol_loaded(
             self.context,
-            provider=str(self._labels[semconv.LABEL_PROVIDER]),
+            provider=self._provider,
             source=self.source,
             version=None if manifest is None else str(manifest.protocol_version),
             seconds=seconds,
@@ -71,9 +69,11 @@ class _Load:
         # By the clock that measures: the other may have been set in the meantime.
         ended = self._began.epoch + int(seconds * 1e9)
         end_stage(self._span, error=naming.failure_type(error), attributes=attributes, end_time=ended)
-        self.telemetry.instruments.stage_duration.record(
-            seconds, {**self._labels, semconv.LABEL_STAGE: semconv.PROTOCOL_LOAD}, context=self.context
-        )
+        labels = self.telemetry.labels.load(self._provider, self._model)
+        labels[semconv.LABEL_STAGE] = semconv.PROTOCOL_LOAD
+        if self._operation is not None:
+            labels[semconv.LABEL_OPERATION] = self._operation.name
+        self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.context)
         self.context = self._outside  # Its own context refers to it.
 
 

@@ -50,7 +50,7 @@ def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
     operation.attempts.failed |= operation.leave(semconv.OTHER)
     manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
     if manifest is not None and isinstance(model, str):
-        operation.answered_by(str(manifest.id), naming.model_name(model))
+        operation.answered_by(naming.text(manifest.id) or "", naming.model_name(model))
     operation.enter(semconv.REQUEST_COMPILE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Token
 from time import perf_counter
@@ -59,6 +60,8 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         return
     stream, context, switch = _Stream(operation), operation.context, _switch()
     state, step = stream.state, events.__anext__
+    # A garbage collection takes away references that call back before it finalizes anything.
+    wanted = weakref.ref(stream, lambda _: None)
     clock, attentive, foreign, count, consumer = state.clock, True, True, 0, 0.0
     del operation
     while True:
@@ -92,8 +95,12 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         except BaseException:
             # The caller leaves, or throws something in, at which the runtime's generators end, too.
             stream.close()
-            with contextlib.suppress(RuntimeError):  # The event loop may be closing it already.
-                await events.aclose()
+            if wanted() is not None:
+                with contextlib.suppress(RuntimeError):  # The event loop may be closing it already.
+                    await events.aclose()
+            # Else a garbage collection found all of it, perhaps in another thread, and is about to finalize the
+            # runtime's generator too: by force, if we were closing it by then. The event loop closes that one as well.
+            del events, step
             raise
         clock.consumer = consumer = consumer + (perf_counter() - left)
 

@@ -15,6 +15,7 @@ from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_tr
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import cost, semconv
+from opentelemetry_instrumentation_ailib.cardinality import Labels
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content
 from opentelemetry_instrumentation_ailib.fields import Answer
@@ -67,6 +68,7 @@ class Telemetry:
         components: The resilience components that are alive.
         config: What the user chose.
         content: Where the messages of calls go.
+        labels: What of the names from outside may be a label.
         clients: The bundles of clients that have one of their own.
         observers: Called with every operation that has ended, its answer, its error type and its duration.
         identified: Called with every operation whose call statistics have become known.
@@ -79,6 +81,7 @@ class Telemetry:
     components: LiveComponents
     config: Config
     content: Content
+    labels: Labels = field(default_factory=Labels)
     clients: WeakKeyDictionary[Any, Telemetry] = field(default_factory=WeakKeyDictionary)
     observers: tuple[Observer, ...] = ()
     identified: tuple[Callable[[Any], None], ...] = ()

@@ -88,7 +88,7 @@ class Outcomes:
         for model, kind in operation.attempts.abandoned:
             self._note(model.partition("/")[0], kind)
         if error is None or _is_evidence(operation.stage, error):
-            self._note(str(operation.labels[semconv.LABEL_PROVIDER]), None if error in _ANSWERED else error)
+            self._note(operation.provider, None if error in _ANSWERED else error)
 
     def _note(self, provider: str, error: str | None) -> None:
         window = self._providers.get(provider)

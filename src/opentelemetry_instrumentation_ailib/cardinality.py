@@ -1,0 +1,122 @@
+"""How many series a metric may have: labels whose values come from outside have so many of them and no more.
+
+Newer SDKs have a limit of their own, on all sets of labels: what is past it loses every label. Older ones keep each set
+for good. Here the first values that come are labels, and all others one more: provider, stage and type of a measurement
+stay known, whatever its model is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Final
+
+from opentelemetry.util.types import AttributeValue
+
+from opentelemetry_instrumentation_ailib import semconv
+
+MAX_PROVIDERS: Final = 100
+MAX_MODELS: Final = 1_000
+MAX_EXECUTORS: Final = 1_000
+
+
+class Bounded:
+    """Admits the first values that come, up to a number.
+
+    Args:
+        limit: How many.
+    """
+
+    # Without a lock, which a thread could ask for twice, in which the garbage collector runs. Threads that come at the
+    # same moment may each admit one too many.
+
+    __slots__ = ("_known", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._known: set[Hashable] = set()
+        self._limit = limit
+
+    def admits(self, value: Hashable) -> bool:
+        """Return whether a value is one of the first."""
+        if value in self._known:
+            return True
+        if len(self._known) >= self._limit:
+            return False
+        self._known.add(value)
+        return True
+
+    def label(self, value: str) -> str:
+        """Return a value that is one of the first, or ``_OTHER``."""
+        return value if self.admits(value) else semconv.OTHER
+
+
+class Labels:
+    """The labels of one round of instrumentation that name providers, models and servers."""
+
+    __slots__ = ("_answers", "_identities", "_loads", "_models", "_providers", "_turns")
+
+    def __init__(self) -> None:
+        self._providers = Bounded(MAX_PROVIDERS)
+        self._models = Bounded(MAX_MODELS)
+        self._identities = Bounded(MAX_MODELS)
+        self._answers = Bounded(MAX_MODELS)
+        self._loads = Bounded(MAX_MODELS)
+        self._turns = Bounded(MAX_MODELS)
+
+    def model(self, provider: str, model: str) -> dict[str, AttributeValue]:
+        """Return the labels ``provider`` and ``model``.
+
+        Args:
+            provider: The manifest's id.
+            model: The model without its provider.
+        """
+        provider = self._providers.label(provider)
+        # By pair, since providers share the names of models.
+        known = self._models.admits((provider, model))
+        return {semconv.LABEL_PROVIDER: provider, semconv.LABEL_MODEL: model if known else semconv.OTHER}
+
+    def turn(self, origin: str, target: str) -> dict[str, AttributeValue]:
+        """Return the labels ``from`` and ``to`` of a fallback: by pair, of which there may be as many as models.
+
+        Args:
+            origin: The model that failed, with its provider.
+            target: The model that is asked next, with its provider.
+        """
+        known = self._turns.admits((origin, target))
+        return {
+            semconv.LABEL_FROM: origin if known else semconv.OTHER,
+            semconv.LABEL_TO: target if known else semconv.OTHER,
+        }
+
+    def load(self, provider: str, model: str | None) -> dict[str, AttributeValue]:
+        """Return the labels of a manifest load. What it asks for may not exist, and takes no room from what does.
+
+        Args:
+            provider: The manifest's id, or what was asked for.
+            model: The model without its provider, if one was asked for.
+        """
+        known = self._loads.admits((provider, model))
+        asked = {semconv.LABEL_PROVIDER: provider, semconv.LABEL_MODEL: model}
+        return {label: name if known else semconv.OTHER for label, name in asked.items() if name is not None}
+
+    def identity(self, identity: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
+        """Return what the metrics of the conventions carry of an operation: all of it, or no name from outside.
+
+        Args:
+            identity: What ``naming.identity`` returned.
+        """
+        if self._identities.admits(tuple(identity.values())):
+            return identity
+        provider = self._providers.label(str(identity[semconv.PROVIDER_NAME]))
+        return {
+            semconv.OPERATION_NAME: identity[semconv.OPERATION_NAME],
+            semconv.PROVIDER_NAME: provider,
+            semconv.REQUEST_MODEL: semconv.OTHER,
+        }
+
+    def answer(self, model: str) -> str:
+        """Return ``gen_ai.response.model`` for the metrics: the provider may say anything.
+
+        Args:
+            model: What it said.
+        """
+        return self._answers.label(model)
