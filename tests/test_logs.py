@@ -28,9 +28,9 @@ class Operation:
 
     span: Span
     context: Context
-    labels: dict[str, Any] = field(
-        default_factory=lambda: {"provider": "openai", "model": "gpt-4o", "operation": "chat"}
-    )
+    name: str = "chat"
+    provider: str = "openai"
+    model: str = "gpt-4o"
     attributes: dict[str, Any] = field(default_factory=lambda: {"ai_lib.provider.id": "openai"})
 
 
@@ -148,7 +148,7 @@ def test_several_candidates_have_several_finish_reasons(operation: Any, lines: L
 def test_after_a_fallback_the_line_names_who_answered_and_the_span_s_own_attributes(
     operation: Any, lines: Lines
 ) -> None:
-    operation.labels = {"provider": "anthropic", "model": "claude-x", "operation": "chat"}
+    operation.provider, operation.model = "anthropic", "claude-x"
     operation.attributes |= {
         "ai_lib.request.id": "r-1",
         "ai_lib.fallback.count": 1,

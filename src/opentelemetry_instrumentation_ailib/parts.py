@@ -156,14 +156,13 @@ def _reasoning(value: Any) -> MessagePart | None:
 
 def _together(texts: Sequence[str]) -> str:
     # More than a part holds is not put together: it would be left out in any case.
-    room, whole = PART_CHARACTERS, ""
+    room, kept = PART_CHARACTERS, []
     for text in texts:
-        whole += text[: max(room, 0)]
+        kept.append(text[: max(room, 0)])
         room -= len(text)
-    if room < 0:
-        whole = Truncated(whole)
-        whole.left_out = -room
-    return whole
+    whole = Truncated("".join(kept))
+    whole.left_out = max(-room, 0)
+    return whole if room < 0 else str(whole)
 
 
 def _media(source: Any, modality: Modality | None = None) -> MessagePart | None:
@@ -206,11 +205,11 @@ def _modality(known: Modality | None, mime_type: str | None) -> str:
 
 
 def _audio_type(name: Any) -> str | None:
-    return f"audio/{name[:_MAX_DATA_URL_HEADER]}" if isinstance(name, str) and name else None
+    return None if (known := _short(name)) is None else f"audio/{known}"
 
 
 def _short(name: Any) -> str | None:
-    return name[:_MAX_DATA_URL_HEADER] if isinstance(name, str) and name else None
+    return (string(name) or "")[:_MAX_DATA_URL_HEADER] or None
 
 
 def _location(url: str) -> str:

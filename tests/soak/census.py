@@ -1,0 +1,88 @@
+"""What there is in the process: memory, objects of ours, tasks, threads, components known to be alive."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+
+_PACKAGE: Final = "opentelemetry_instrumentation_ailib"
+OF_CALLS: Final = ("Operation", "Attempts", "Exchange", "StreamState", "StageClock", "_Stream")
+"""Classes of ours of which there is an object as long as a call lasts."""
+
+_PAGE: Final = 4096
+_MEBIBYTE: Final = 1 << 20
+
+
+@dataclass
+class Census:
+    """What was counted in a moment of rest.
+
+    Attributes:
+        blocks: Blocks of memory that Python has handed out.
+        resident: MiB that the process occupies.
+        ours: Objects of our classes, by class.
+        threads: The names of all threads.
+        components: The resilience components that are known to be alive, by kind.
+    """
+
+    blocks: int
+    resident: float
+    ours: Counter[str] = field(default_factory=Counter)
+    threads: list[str] = field(default_factory=list)
+    components: dict[str, int] = field(default_factory=dict)
+
+
+def census() -> Census:
+    """Count, after a garbage collection."""
+    gc.collect()
+    gc.collect()
+    ours = Counter(
+        type(thing).__qualname__ for thing in gc.get_objects() if str(type(thing).__module__).startswith(_PACKAGE)
+    )
+    return Census(
+        blocks=sys.getallocatedblocks(),
+        resident=_resident(),
+        ours=ours,
+        threads=sorted(thread.name for thread in threading.enumerate()),
+        components=components(),
+    )
+
+
+def components() -> dict[str, int]:
+    """Return how many resilience components are known to be alive, by kind."""
+    return {kind: len(known) for kind, known in AiLibInstrumentor._components._known.items()}
+
+
+def _resident() -> float:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * _PAGE / _MEBIBYTE if statm.exists() else 0.0
+
+
+async def settle() -> list[str]:
+    """Let what is ending end, and return what would not: the tasks that are left."""
+    for attempt in range(100):
+        if attempt < 2:
+            gc.collect()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left and not any(thread.name == "ai-lib-stream-end" for thread in threading.enumerate()):
+            return []
+        await asyncio.sleep(0.01)
+    return sorted(map(repr, asyncio.all_tasks() - {asyncio.current_task()}))
+
+
+def growth(figures: Sequence[float]) -> float:
+    """Return by how much figures grew from the first third of them to the last, by the medians of the two."""
+    third = max(len(figures) // 3, 1)
+    return statistics.median(figures[-third:]) - statistics.median(figures[:third])
