@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
@@ -18,10 +18,8 @@ from opentelemetry_instrumentation_ailib.guard import detach, guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
+from opentelemetry_instrumentation_ailib.telemetry import end_stage
 
-# By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
-_start_stage = guarded(Telemetry.start_stage)
 _end_attempt = guarded(end_attempt)
 
 
@@ -40,6 +38,22 @@ class Exchange:
 
     def __init__(self, operation: Operation, transport: Any, method: str, path: str) -> None:
         base_url = str(transport._base_url)
+        self._operation = operation
+        self._kind = operation.attempts.begin()
+        operation.stage = semconv.HTTP_TRANSPORT
+        operation.secrets.update(credentials(base_url, transport._credential.secret))
+        self._span = self._start_span(base_url, method, path) if operation.recorded else None
+        context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
+        # Of a header that cannot be sent the error has the text.
+        sendable = all(str(value).isprintable() for value in transport._auth_headers.values())
+        exposed = transport._auth_query_params or not sendable
+        self.context = without_http_spans(context) if exposed else context
+        self._attributes: dict[str, AttributeValue] = {}
+
+    @guarded
+    def _start_span(self, base_url: str, method: str, path: str) -> Span | None:
+        # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
+        operation = self._operation
         address, port = naming.server(base_url)
         attributes: dict[str, AttributeValue] = {
             semconv.HTTP_REQUEST_METHOD: method,
@@ -49,20 +63,10 @@ class Exchange:
             attributes[semconv.SERVER_ADDRESS] = address
         if port is not None:
             attributes[semconv.SERVER_PORT] = port
-        self._operation = operation
-        self._kind = operation.attempts.begin()
         if self._kind != semconv.INITIAL:
             attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
-        operation.stage = semconv.HTTP_TRANSPORT
-        operation.secrets.update(credentials(base_url, transport._credential.secret))
         began = operation.began.later().epoch
-        self._span = _start_stage(operation.telemetry, semconv.HTTP_TRANSPORT, operation.context, attributes, began)
-        context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
-        # Of a header that cannot be sent the error has the text.
-        sendable = all(str(value).isprintable() for value in transport._auth_headers.values())
-        exposed = transport._auth_query_params or not sendable
-        self.context = without_http_spans(context) if exposed else context
-        self._attributes: dict[str, AttributeValue] = {}
+        return operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes, began)
 
     def note(self, response: Any) -> None:
         """Take status code and request id from an ``httpx.Response`` or the runtime's ``RemoteError``."""

@@ -54,6 +54,7 @@ class Operation:
     Attributes:
         name: ``gen_ai.operation.name``.
         span: The operation span.
+        recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
         context: The context in which the stages run and everything is recorded.
         provider: The manifest's id: after a fallback, of the one that answers.
         model: The model without its provider: after a fallback, the one that answers.
@@ -102,6 +103,7 @@ class Operation:
         self.span = telemetry.tracer.start_span(
             f"{name} {model}", context, SpanKind.CLIENT, self.described, start_time=self.began.epoch
         )
+        self.recorded = self.span.is_recording()
         self.context: Context = set_value(_KEY, self, set_span_in_context(self.span, context))
         self.model_labels = telemetry.labels.model(provider_id, model)
         self.labels = self.asked = {**self.model_labels, semconv.LABEL_OPERATION: name}
@@ -189,14 +191,14 @@ class Operation:
         seconds = max(time.perf_counter() - began.seconds, 0.0) if busy is None else busy
         attributes = dict(attributes or ())
         self.record_stage_duration(stage, seconds, attributes)
+        if not self.recorded:
+            return
         if busy is not None:
             attributes[semconv.BUSY_TIME] = busy
         span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
         end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
 
-    def record_stage_duration(
-        self, stage: str, seconds: float, attributes: dict[str, AttributeValue] | None = None
-    ) -> None:
+    def record_stage_duration(self, stage: str, seconds: float, attributes: Mapping[str, Any] | None = None) -> None:
         """Record ``ai_lib.stage.duration``.
 
         Args:

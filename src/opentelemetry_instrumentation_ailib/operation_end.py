@@ -126,7 +126,7 @@ def _price(operation: Operation, usage: Usage) -> None:
 
 @guarded
 def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue] | None:
-    if operation.conversation is None and not operation.span.is_recording():
+    if operation.conversation is None and not operation.recorded:
         return None
     attributes: dict[str, AttributeValue] = {
         **dict(answer.attributes()),

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from conftest import client
-from provider import body, completion, provider
+from provider import body, completion, delta, events, provider
 from recorder import Recorder
 
 OPERATION = "chat gpt-4o"
@@ -455,6 +455,37 @@ async def test_a_sampled_out_call_is_still_measured(mock: str) -> None:
     assert recorder.spans() == []
     assert recorder.points("ai_lib.requests") == [(LABELS, 1)]
     assert recorder.counts("ai_lib.tokens", "type") == {"input": 10, "output": 4}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_is_not_recorded_has_no_stages_either(stream: bool) -> None:
+    """Whatever the sampler would say to them: without their call nobody could make sense of them."""
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler, SamplingResult
+
+    from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+
+    class AllButCalls(Sampler):
+        def should_sample(  # type: ignore[override]
+            self, parent: Any, trace_id: int, name: str, *args: Any, **kwargs: Any
+        ) -> SamplingResult:
+            choice = ALWAYS_OFF if name == OPERATION else ALWAYS_ON
+            return choice.should_sample(parent, trace_id, name, *args, **kwargs)
+
+        def get_description(self) -> str:
+            return "all but calls"
+
+    recorder = Recorder(sampler=AllButCalls())
+    AiLibInstrumentor().instrument(**recorder.providers)
+    async with provider(events(delta("Hello"), delta(finish="stop")) if stream else body(completion())) as server:
+        ai = await client(base_url=server.base_url)
+        request = ai.chat().user("Hello?")
+        _ = [event async for event in request.stream()] if stream else await request.execute()
+        await ai.close()
+    AiLibInstrumentor().uninstrument()
+
+    assert recorder.names() == ["ai_lib.protocol.load"]  # Of the client, which is no part of a call.
+    stages = {"request.compile", "http.transport", "pipeline.process", *(["event.map"] if stream else [])}
+    assert recorder.counts("ai_lib.stage.duration", "stage") == dict.fromkeys({*stages, "protocol.load"}, 1)
 
 
 async def test_a_sampler_sees_operation_provider_model_and_server(mock: str) -> None:
