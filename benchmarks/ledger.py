@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from floor import Floor
+from floor import by_hand
+from loads import Application
 from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import get_current_span
 from variants import instrumented
 from workload import Workload
@@ -36,13 +38,17 @@ def _text(attributes: Any) -> str:
 
 
 class Ledger:
-    """Providers that keep the books."""
+    """Providers that keep the books.
 
-    def __init__(self) -> None:
+    Args:
+        sampled: Whether spans are recorded.
+    """
+
+    def __init__(self, *, sampled: bool) -> None:
         self._spans = InMemorySpanExporter()
         self._measurements = _Measurements()
         self._reader = InMemoryMetricReader()
-        self.tracer_provider = TracerProvider()
+        self.tracer_provider = TracerProvider(ALWAYS_ON if sampled else ALWAYS_OFF)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
         self.meter_provider = MeterProvider([self._reader], exemplar_filter=self._measurements)
 
@@ -63,24 +69,42 @@ class Ledger:
         return books
 
 
-async def _emitted(act: Callable[[Ledger], Awaitable[None]]) -> Counter[str]:
-    ledger = Ledger()
-    await act(ledger)
-    return ledger.entries()
+@dataclass(frozen=True)
+class Case:
+    """What to compare.
+
+    Attributes:
+        stream: A stream, not a call.
+        chunk_timing: With each of its chunks recorded.
+        sampled: With spans.
+    """
+
+    stream: bool = False
+    chunk_timing: bool = False
+    sampled: bool = True
 
 
-async def books(workload: Workload, *, stream: bool, chunk_timing: bool) -> tuple[Counter[str], Counter[str]]:
+CASES = {
+    "call": Case(),
+    "stream": Case(stream=True),
+    "stream, chunk timing": Case(stream=True, chunk_timing=True),
+    "call, sampled out": Case(sampled=False),
+    "stream, sampled out": Case(stream=True, sampled=False),
+    "stream, sampled out, chunk timing": Case(stream=True, chunk_timing=True, sampled=False),
+}
+
+
+async def books(workload: Workload, case: Case) -> tuple[Counter[str], Counter[str]]:
     """Return what the instrumentation and what the floor emits for one call or one stream."""
 
-    async def ours(ledger: Ledger) -> None:
-        with instrumented(chunk_timing, tracer_provider=ledger.tracer_provider, meter_provider=ledger.meter_provider):
-            await (workload.stream(_CHUNKS) if stream else workload.call())
+    async def emit(application: Application) -> None:
+        await (application.stream(_CHUNKS) if case.stream else application.call())
 
-    async def by_hand(ledger: Ledger) -> None:
-        floor = Floor(ledger.tracer_provider, ledger.meter_provider, chunk_timing=chunk_timing)
-        await (floor.stream(workload, _CHUNKS) if stream else floor.call(workload))
-
-    return await _emitted(ours), await _emitted(by_hand)
+    ours, theirs = Ledger(sampled=case.sampled), Ledger(sampled=case.sampled)
+    with instrumented(case.chunk_timing, tracer_provider=ours.tracer_provider, meter_provider=ours.meter_provider):
+        await emit(workload)
+    await emit(by_hand(workload, theirs, sampled=case.sampled, chunk_timing=case.chunk_timing))
+    return ours.entries(), theirs.entries()
 
 
 def differences(ours: Counter[str], by_hand: Counter[str]) -> list[str]:
@@ -91,27 +115,28 @@ def differences(ours: Counter[str], by_hand: Counter[str]) -> list[str]:
     ]
 
 
+def counts(entries: Counter[str]) -> dict[str, int]:
+    """Return how many spans, measurements and points there are."""
+    kinds = dict.fromkeys(("span", "measurement", "point"), 0)
+    for entry, count in entries.items():
+        kinds[entry.partition(" ")[0]] += count
+    return kinds
+
+
 async def same_signals(workload: Workload) -> dict[str, dict[str, int]]:
-    """Make sure that floor and instrumentation emit the same for a call and for streams.
+    """Make sure that floors and instrumentation emit the same for a call and for streams.
 
     Returns:
-        How many spans, measurements and points a call, a stream and a stream with chunk timing emit.
+        How many spans, measurements and points each case emits.
 
     Raises:
         AssertionError: They differ, and the comparison would mean nothing.
     """
     emitted = {}
-    for what, stream, chunk_timing in (
-        ("call", False, False),
-        ("stream", True, False),
-        ("stream, chunk timing", True, True),
-    ):
-        ours, by_hand = await books(workload, stream=stream, chunk_timing=chunk_timing)
-        found = differences(ours, by_hand)
+    for name, case in CASES.items():
+        ours, floor = await books(workload, case)
+        found = differences(ours, floor)
         if found:
-            raise AssertionError("floor.py has to emit what the instrumentation emits:\n" + "\n".join(found))
-        kinds = Counter(dict.fromkeys(("span", "measurement", "point"), 0))
-        for entry, count in ours.items():
-            kinds[entry.partition(" ")[0]] += count
-        emitted[what] = dict(kinds)
+            raise AssertionError(f"{name}: floor and instrumentation have to emit the same:\n" + "\n".join(found))
+        emitted[name] = counts(ours)
     return emitted

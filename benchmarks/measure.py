@@ -8,12 +8,15 @@ both say the same.
 from __future__ import annotations
 
 import gc
-import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from variants import Variant
+from loads import CALLS, STREAM, Load
+
+# What is long is measured in each n-th round: its samples are the better for their length.
+_LONG = 6
 
 
 @dataclass(frozen=True)
@@ -23,85 +26,58 @@ class Settings:
     Attributes:
         seconds: Rounds are begun until this much time has passed; there is at least one.
         calls: Calls in one sample.
-        streams: Longer streams in one sample, and as many of the shorter ones as have the same number of chunks.
-        short: Chunks of the shorter streams.
-        long: Chunks of the longer streams.
+        at_once: How many calls at once are measured besides single ones.
+        chunks: The lengths of the streams, in ascending order, three at least.
         clock: ``wall`` or ``cpu``.
     """
 
-    seconds: float = 60.0
-    calls: int = 50
-    streams: int = 2
-    short: int = 100
-    long: int = 1000
+    seconds: float = 180.0
+    calls: int = 25
+    at_once: tuple[int, ...] = (100, 1_000)
+    chunks: tuple[int, ...] = (1, 100, 1_000, 10_000)
     clock: str = "wall"
 
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-@dataclass
-class Samples:
-    """Microseconds by round: of a call, of a short and of a long stream."""
-
-    call: list[float] = field(default_factory=list)
-    short: list[float] = field(default_factory=list)
-    long: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Microseconds of one thing.
-
-    Attributes:
-        rounds: By round.
-        median: The median of the rounds.
-        minimum: What it takes when nothing interferes.
-    """
-
-    rounds: Sequence[float]
-    median: float
-    minimum: float
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """What to time: every load but the largest has samples of about the same length."""
+        short = self.chunks[-2]
+        return (
+            Load(CALLS, 1, self.calls),
+            *(Load(CALLS, size, 1, _LONG if size > 4 * self.calls else 1) for size in self.at_once),
+            *(Load(STREAM, size, max(1, min(self.calls, short // size))) for size in self.chunks[:-1]),
+            Load(STREAM, self.chunks[-1], 1, _LONG),
+        )
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a variant costs in microseconds.
+class Measured(Protocol):
+    """Something that can be timed."""
 
-    Attributes:
-        call: One call, where it was measured.
-        chunk: One more chunk of a stream: the difference between a long and a short stream, divided.
-        stream: A stream of no chunks at all, by extrapolation.
-    """
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
 
-    call: Quantity | None
-    chunk: Quantity
-    stream: Quantity
+    def takes(self, load: Load) -> bool:
+        """Return whether a load is worth measuring."""
 
-
-async def _time(clock: Callable[[], float], action: Callable[[], Awaitable[None]], times: int) -> float:
-    # Garbage of the sample before is none of this one's business; what it makes itself may be collected on its time.
-    gc.collect()
-    started = clock()
-    for _ in range(times):
-        await action()
-    return (clock() - started) / times * 1e6
+    async def sample(self, load: Load, clock: str) -> float:
+        """Return the microseconds of a call, or of a stream, of a load."""
 
 
-async def _sample(variant: Variant, settings: Settings, samples: Samples) -> None:
-    clock = CLOCKS[settings.clock]
-    with variant.active():
-        await variant.call()
-        await variant.stream(1)
-        if variant.measures_calls:
-            samples.call.append(await _time(clock, variant.call, settings.calls))
-        # As many chunks of either length, so that both are measured equally well.
-        shorts = settings.streams * settings.long // settings.short
-        samples.short.append(await _time(clock, lambda: variant.stream(settings.short), shorts))
-        samples.long.append(await _time(clock, lambda: variant.stream(settings.long), settings.streams))
+Samples = dict[str, dict[Load, dict[int, float]]]
+"""Microseconds by name, by load, by round."""
 
 
-async def measure(variants: Sequence[Variant], settings: Settings) -> tuple[dict[str, Samples], float]:
+async def _round(number: int, variants: Sequence[Measured], settings: Settings, samples: Samples) -> None:
+    # What is compared is measured as closely together as can be.
+    for load in settings.loads:
+        if number % load.every == 0:
+            for variant in variants:
+                if variant.takes(load):
+                    taken = await variant.sample(load, settings.clock)
+                    samples[variant.name].setdefault(load, {})[number] = taken
+
+
+async def measure(variants: Sequence[Measured], settings: Settings) -> tuple[Samples, float]:
     """Measure every variant once a round until the time is up.
 
     Args:
@@ -109,34 +85,21 @@ async def measure(variants: Sequence[Variant], settings: Settings) -> tuple[dict
         settings: How much of it.
 
     Returns:
-        The samples by the variant's name, and the share of the time for which this process had a core.
+        The samples, and the share of the time for which this process had a core.
     """
-    measured = {variant.name: Samples() for variant in variants}
+    samples: Samples = {variant.name: {} for variant in variants}
+    # Whatever is imported or cached on the way is there from the first round on, and each variant had its turn.
+    for variant in variants:
+        for load in (Load(CALLS, 1, 1), Load(STREAM, 1, 1)):
+            await variant.sample(load, settings.clock)
     # What is there for good makes a collection slow, and the difference between variants small.
     gc.collect()
     gc.freeze()
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu, number = time.perf_counter(), time.process_time(), 0
     while True:
-        for variant in variants:
-            await _sample(variant, settings, measured[variant.name])
+        await _round(number, variants, settings, samples)
+        number += 1
         elapsed = time.perf_counter() - wall
         if elapsed >= settings.seconds:
             gc.unfreeze()
-            return measured, (time.process_time() - cpu) / elapsed
-
-
-def cost(samples: Samples, settings: Settings) -> Cost:
-    """Reduce samples to the cost of a call, a chunk and a stream."""
-    chunks = settings.long - settings.short
-
-    def chunk(short: float, long: float) -> float:
-        return (long - short) / chunks
-
-    by_round = [chunk(short, long) for short, long in zip(samples.short, samples.long, strict=True)]
-    least = chunk(min(samples.short), min(samples.long))
-    opening = [short - settings.short * each for short, each in zip(samples.short, by_round, strict=True)]
-    return Cost(
-        call=Quantity(samples.call, statistics.median(samples.call), min(samples.call)) if samples.call else None,
-        chunk=Quantity(by_round, statistics.median(by_round), least),
-        stream=Quantity(opening, statistics.median(opening), min(samples.short) - settings.short * least),
-    )
+            return samples, (time.process_time() - cpu) / elapsed

@@ -1,4 +1,4 @@
-"""What the samples say: costs, ratios, budgets; as a table and as JSON."""
+"""The results as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from measure import Cost, Quantity
-from variants import API, BARE, FLOOR_OFF, FLOOR_ON, OFF, ON
+import peers
+from budgets import ALWAYS, BROKEN, NEVER, ON_REQUEST, Results, Row, rows
+from costs import Costs, Quantity
+from variants import BARE
 
-BROKEN = "BROKEN"
 _FIGURES = ("median", "minimum")
 PACKAGES = (
     "opentelemetry-instrumentation-ailib",
@@ -27,131 +29,102 @@ PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Two costs compared.
-
-    Attributes:
-        name: What is compared.
-        median: The median of the ratios of each round, in which both were measured one after the other.
-        minimum: The ratio of the minima.
-        budget: What it may be at most, if that is settled.
-    """
-
-    name: str
-    median: float
-    minimum: float
-    budget: float | None = None
-
-    def verdict(self, allowance: float) -> str:
-        """Return what became of the budget, or nothing where there is none.
-
-        The median decides. The minimum informs: a difference of two minima may be far off on a busy machine.
-
-        Args:
-            allowance: A share of the budget, for noise. Only what exceeds the budget by more is ``BROKEN``.
-        """
-        if self.budget is None:
-            return ""
-        if self.median > self.budget * (1 + allowance):
-            return BROKEN
-        return "kept" if self.median <= self.budget else "at its limit"
-
-
-def _overheads(ours: float, floor: float, bare: float) -> float:
-    # In a short run noise can make the floor look free.
-    return (ours - bare) / (floor - bare) if floor > bare else float("inf")
-
-
-def _share(ours: float, bare: float) -> float:
-    return (ours - bare) / bare if bare else float("inf")
-
-
-def ratios(costs: Mapping[str, Cost]) -> list[Ratio]:
-    """Compare the variants."""
-
-    def compare(
-        name: str, formula: Callable[..., float], quantity: str, names: Sequence[str], budget: float | None = None
-    ) -> Ratio:
-        compared = [getattr(costs[name], quantity) for name in names]
-        by_round = [formula(*values) for values in zip(*(each.rounds for each in compared), strict=True)]
-        return Ratio(name, statistics.median(by_round), formula(*(each.minimum for each in compared)), budget)
-
-    return [
-        compare("call: overhead / overhead of the floor", _overheads, "call", (OFF, FLOOR_OFF, BARE), 1.5),
-        compare("call: total / total of the floor", lambda ours, floor: ours / floor, "call", (OFF, FLOOR_OFF)),
-        compare("call, no SDK: overhead / uninstrumented", _share, "call", (API, BARE)),
-        compare("stream: overhead / overhead of the floor", _overheads, "stream", (OFF, FLOOR_OFF, BARE)),
-        compare("chunk: overhead / uninstrumented", _share, "chunk", (OFF, BARE), 0.10),
-        compare("chunk, chunk timing, no SDK: overhead / uninstrumented", _share, "chunk", (API, BARE)),
-        compare("chunk, chunk timing: overhead / overhead of the floor", _overheads, "chunk", (ON, FLOOR_ON, BARE)),
-    ]
-
-
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {**{name: version(name) for name in PACKAGES}, **peers.installed()},
     }
 
 
-def _columns(values: Sequence[str], widths: Sequence[int]) -> str:
+def baseline(variant: str) -> str:
+    """Return what the overhead of a variant is over."""
+    return peers.OPENAI if variant in (peers.OPENAI, *peers.NAMES) else BARE
+
+
+def overhead(costs: Costs, variant: str, quantity: str) -> float:
+    """Return the median of what a variant takes more than its baseline, round by round."""
+    bare = costs[baseline(variant)][quantity].rounds
+    ours = costs[variant][quantity].rounds
+    return statistics.median(ours[number] - bare[number] for number in ours)
+
+
+def columns(values: Sequence[str], widths: Sequence[int]) -> str:
+    """Return a line of a table, the first column flush left."""
     first, *others = (
-        value.ljust(width) if not index else value.rjust(width)
+        value.rjust(width) if index else value.ljust(width)
         for index, (value, width) in enumerate(zip(values, widths, strict=True))
     )
-    return "".join((first, *others))
+    return "".join((first, *others)).rstrip()
 
 
-def _cells(quantity: Quantity, bare: Quantity) -> list[str]:
-    overhead = statistics.median(ours - theirs for ours, theirs in zip(quantity.rounds, bare.rounds, strict=True))
-    return [f"{value:.2f}" for value in (quantity.median, quantity.minimum, overhead)]
-
-
-def table(costs: Mapping[str, Cost], allowance: float) -> str:
-    """Return costs and ratios for people."""
-    widths: tuple[int, ...] = (40, 10, 10, 10)
+def cost_table(costs: Costs, titles: Mapping[str, str]) -> list[str]:
+    """Return what every variant costs, quantity by quantity."""
+    widths = (46, 11, 11, 11)
     lines = []
-    for title, quantity in (
-        ("a call (µs)", "call"),
-        ("a chunk of a stream (µs)", "chunk"),
-        ("a stream without its chunks (µs)", "stream"),
-    ):
-        lines += ["", _columns((title, "median", "min", "overhead"), widths)]
-        for name, cost in costs.items():
-            measured = getattr(cost, quantity)
-            if measured is not None:
-                lines.append(_columns((f"  {name}", *_cells(measured, getattr(costs[BARE], quantity))), widths))
-    widths = (56, 10, 10, 10, 15)
-    lines += ["", _columns(("ratio", "median", "min", "budget", ""), widths).rstrip()]
-    for ratio in ratios(costs):
-        budget = "" if ratio.budget is None else f"{ratio.budget:.2f}"
-        figures = (f"{ratio.median:.3f}", f"{ratio.minimum:.3f}", budget, ratio.verdict(allowance))
-        lines.append(_columns((f"  {ratio.name}", *figures), widths).rstrip())
-    return "\n".join(lines[1:])
+    for quantity, title in titles.items():
+        lines += [columns((f"{title} (µs)", "median", "min", "overhead"), widths)]
+        for variant, measured in costs.items():
+            if quantity in measured:
+                cost = measured[quantity]
+                figures = (cost.median, cost.minimum, overhead(costs, variant, quantity))
+                lines.append(columns((f"  {variant}", *(f"{figure:.2f}" for figure in figures)), widths))
+        lines.append("")
+    return lines
 
 
-def plain(ratio: Ratio, allowance: float) -> dict[str, Any]:
-    """Return a ratio for JSON, which knows no infinity."""
-    finite = {what: value if math.isfinite(value) else None for what, value in vars(ratio).items() if what in _FIGURES}
-    return {**vars(ratio), **finite, "verdict": ratio.verdict(allowance)}
+def budget_table(found: Sequence[Row], allowance: float) -> list[str]:
+    """Return every figure that has or may have a budget, and what became of it."""
+    widths = (46, 11, 11, 11, 15, 13)
+    lines = [columns(("budgets", "median", "min", "at most", "", "enforced"), widths)]
+    for row in found:
+        limit = "" if row.limit is None else f"{row.limit:.2f}"
+        enforced = "" if row.limit is None else row.enforced
+        figures = (f"{row.median:.3f}", f"{row.minimum:.3f}", limit, row.verdict(allowance), enforced)
+        lines.append(columns((f"  {row.name}", *figures), widths))
+    return lines
 
 
-def document(costs: Mapping[str, Cost], allowance: float, **more: Any) -> dict[str, Any]:
-    """Return costs and ratios for programs."""
+def exit_code(found: Sequence[Row], arguments: Namespace, share: float) -> int:
+    """Return 1 if a budget is broken that is enforced, and 3 if that cannot be told.
 
-    def figures(quantity: Quantity | None) -> dict[str, float] | None:
-        return None if quantity is None else {"median": quantity.median, "minimum": quantity.minimum}
+    Args:
+        found: From ``rows``.
+        arguments: The command line's.
+        share: Of a core, which this process had.
+    """
+    if not arguments.check:
+        return 0
+    if arguments.clock == "wall" and share < arguments.cpu_share:
+        sys.stderr.write("The machine is too busy for a verdict: try --clock cpu, or again when it is idle.\n")
+        return 3
+    enforced = (ALWAYS, ON_REQUEST) if arguments.absolute else (ALWAYS,)
+    return int(any(row.enforced in enforced and row.verdict(arguments.allowance) == BROKEN for row in found))
+
+
+def plain(row: Row, allowance: float) -> dict[str, Any]:
+    """Return a row for JSON, which knows no infinity."""
+    finite = {what: value if math.isfinite(value) else None for what, value in vars(row).items() if what in _FIGURES}
+    enforced = row.enforced if row.limit is not None else NEVER
+    return {**vars(row), **finite, "enforced": enforced, "verdict": row.verdict(allowance)}
+
+
+def document(results: Results, titles: Mapping[str, str], allowance: float, **more: Any) -> dict[str, Any]:
+    """Return everything for programs."""
+
+    def figures(quantity: Quantity) -> dict[str, float]:
+        return {"median": quantity.median, "minimum": quantity.minimum}
 
     return {
         "machine": machine(),
         **more,
+        "quantities": dict(titles),
         "microseconds": {
-            name: {what: figures(getattr(cost, what)) for what in ("call", "chunk", "stream")}
-            for name, cost in costs.items()
+            variant: {quantity: figures(cost) for quantity, cost in measured.items()}
+            for variant, measured in results.costs.items()
         },
-        "ratios": [plain(ratio, allowance) for ratio in ratios(costs)],
+        **results.sections,
+        "budgets": [plain(row, allowance) for row in rows(results)],
     }

@@ -1,66 +1,47 @@
-"""What is compared: the bare runtime, the instrumentation without and with an SDK, and the floor."""
+"""What is compared: the runtime alone, the instrumentation with more and more switched on, and the floors."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
 
-from floor import Floor
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from floor import by_hand
+from loads import STREAM, Application, Load, sample
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.util.genai.environment_variables import OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
+from sdk import Sdk
 from workload import Workload
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 
-BARE = "uninstrumented"
-API = "instrumented, no SDK, chunk timing"
-OFF = "instrumented, SDK"
-ON = "instrumented, SDK, chunk timing"
-FLOOR_OFF = "floor, SDK"
-FLOOR_ON = "floor, SDK, chunk timing"
+ABSENT: Final = "not installed"
+BARE: Final = "after uninstrument()"
+API: Final = "no SDK"
+API_TIMED: Final = "no SDK, chunk timing"
+OUT: Final = "sampled out"
+OUT_TIMED: Final = "sampled out, chunk timing"
+OUT_FLOOR: Final = "sampled out, floor"
+OUT_TIMED_FLOOR: Final = "sampled out, chunk timing, floor"
+SDK: Final = "every signal"
+SDK_TIMED: Final = "every signal, chunk timing"
+SDK_FLOOR: Final = "every signal, floor"
+SDK_TIMED_FLOOR: Final = "every signal, chunk timing, floor"
+CONTENT: Final = "every signal, content"
 
 
-class _NoSpans(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
+def everything(load: Load) -> bool:
+    """Take any load."""
+    return True
 
 
-class _NoLogs(LogRecordExporter):
-    def export(self, batch: Sequence[Any]) -> LogRecordExportResult:
-        return LogRecordExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Do nothing."""
-
-    def force_flush(self, timeout_millis: int = 10_000) -> bool:
-        """Do nothing."""
-        return True
-
-
-@dataclass
-class Sdk:
-    """Providers as an application has them, with exporters that throw everything away."""
-
-    tracer_provider: TracerProvider = field(default_factory=TracerProvider)
-    meter_provider: MeterProvider = field(default_factory=lambda: MeterProvider([InMemoryMetricReader()]))
-    logger_provider: LoggerProvider = field(default_factory=LoggerProvider)
-
-    def __post_init__(self) -> None:
-        self.tracer_provider.add_span_processor(BatchSpanProcessor(_NoSpans()))
-        self.logger_provider.add_log_record_processor(BatchLogRecordProcessor(_NoLogs()))
-
-    def shutdown(self) -> None:
-        """End the threads of the processors."""
-        self.tracer_provider.shutdown()
-        self.meter_provider.shutdown()
-        self.logger_provider.shutdown()
+def streams(load: Load) -> bool:
+    """Take streams only: chunk timing makes no difference to a call."""
+    return load.kind == STREAM
 
 
 @dataclass(frozen=True)
@@ -69,17 +50,22 @@ class Variant:
 
     Attributes:
         name: What the report calls it.
-        call: Makes one call.
-        stream: Reads one stream of that many chunks.
-        active: The context manager in which the two work.
-        measures_calls: Whether calls are worth measuring; chunk timing makes no difference to them.
+        application: What makes them.
+        active: The context manager in which it does.
+        takes: Whether a load is worth measuring.
+        flush: Exports what waits for it.
     """
 
     name: str
-    call: Callable[[], Awaitable[None]]
-    stream: Callable[[int], Awaitable[None]]
+    application: Application
     active: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-    measures_calls: bool = True
+    takes: Callable[[Load], bool] = everything
+    flush: Callable[[], None] = lambda: None
+
+    async def sample(self, load: Load, clock: str) -> float:
+        """Take a sample: microseconds of a call, or a stream, of the load."""
+        with self.active():
+            return await sample(self.application, load, clock)
 
 
 @contextlib.contextmanager
@@ -92,31 +78,74 @@ def instrumented(chunk_timing: bool, **providers: Any) -> Iterator[None]:
         AiLibInstrumentor().uninstrument()
 
 
-def _with_sdk(name: str, workload: Workload, sdk: Sdk, *, chunk_timing: bool) -> Variant:
-    def active() -> AbstractContextManager[None]:
-        return instrumented(chunk_timing, **vars(sdk))
-
-    return Variant(name, workload.call, workload.stream, active, measures_calls=not chunk_timing)
-
-
-def _by_hand(name: str, workload: Workload, sdk: Sdk, *, chunk_timing: bool) -> Variant:
-    floor = Floor(sdk.tracer_provider, sdk.meter_provider, chunk_timing=chunk_timing)
-    return Variant(
-        name,
-        lambda: floor.call(workload),
-        lambda chunks: floor.stream(workload, chunks),
-        measures_calls=not chunk_timing,
-    )
+@contextlib.contextmanager
+def _with_content() -> Iterator[None]:
+    os.environ[OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT] = "SPAN_AND_EVENT"
+    try:
+        yield
+    finally:
+        del os.environ[OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT]
 
 
-def variants(workload: Workload, sdks: Sequence[Sdk]) -> list[Variant]:
-    """Return all variants, each of the four that need an SDK with one of its own."""
-    instrumented_off, instrumented_on, floor_off, floor_on = sdks
-    return [
-        Variant(BARE, workload.call, workload.stream),
-        Variant(API, workload.call, workload.stream, lambda: instrumented(chunk_timing=True)),
-        _with_sdk(OFF, workload, instrumented_off, chunk_timing=False),
-        _by_hand(FLOOR_OFF, workload, floor_off, chunk_timing=False),
-        _with_sdk(ON, workload, instrumented_on, chunk_timing=True),
-        _by_hand(FLOOR_ON, workload, floor_on, chunk_timing=True),
-    ]
+@contextlib.contextmanager
+def exporting(sdk: Sdk, active: AbstractContextManager[None] | None = None) -> Iterator[None]:
+    """Enter a context manager for a while, and leave nothing to be exported."""
+    with active or contextlib.nullcontext():
+        yield
+    sdk.flush()
+
+
+class Variants:
+    """All of them, each that needs an SDK with one of its own, until they are closed."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._stack = ExitStack()
+
+    def __enter__(self) -> list[Variant]:
+        """Return them in the order of the report."""
+        return [
+            Variant(BARE, self._workload),
+            Variant(API, self._workload, lambda: instrumented(False)),
+            Variant(API_TIMED, self._workload, lambda: instrumented(True), streams),
+            self._ours(OUT, tracer_provider=TracerProvider(sampler=ALWAYS_OFF)),
+            self._floor(OUT_FLOOR, sampled=False),
+            self._ours(OUT_TIMED, timed=True, tracer_provider=TracerProvider(sampler=ALWAYS_OFF)),
+            self._floor(OUT_TIMED_FLOOR, sampled=False, timed=True),
+            self._ours(SDK),
+            self._floor(SDK_FLOOR),
+            self._ours(SDK_TIMED, timed=True),
+            self._floor(SDK_TIMED_FLOOR, timed=True),
+            self._ours(CONTENT, environment=_with_content),
+        ]
+
+    def __exit__(self, *raised: object) -> None:
+        """Shut the SDKs down."""
+        self._stack.close()
+
+    def _sdk(self, **providers: Any) -> Sdk:
+        sdk = Sdk(**providers)
+        self._stack.callback(sdk.shutdown)
+        return sdk
+
+    def _ours(
+        self,
+        name: str,
+        *,
+        timed: bool = False,
+        environment: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        **providers: Any,
+    ) -> Variant:
+        sdk = self._sdk(**providers)
+
+        @contextlib.contextmanager
+        def active() -> Iterator[None]:
+            with environment(), exporting(sdk, instrumented(timed, **vars(sdk))):
+                yield
+
+        return Variant(name, self._workload, active, streams if timed else everything, sdk.flush)
+
+    def _floor(self, name: str, *, sampled: bool = True, timed: bool = False) -> Variant:
+        sdk = self._sdk()
+        floor = by_hand(self._workload, sdk, sampled=sampled, chunk_timing=timed)
+        return Variant(name, floor, lambda: exporting(sdk), streams if timed else everything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 from ai_lib_python import AiClient
 
-PROTOCOL = Path(__file__).resolve().parent.parent / "tests" / "protocol"
+PROTOCOL = Path(__file__).resolve().parent / "protocol"
 MODEL = "openai/gpt-4o"
 
 _USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
@@ -22,7 +23,7 @@ _ANSWER = {
     "service_tier": "default",
     "system_fingerprint": "fp_44709d6fcb",
 }
-_COMPLETION = json.dumps(
+COMPLETION = json.dumps(
     {
         **_ANSWER,
         "object": "chat.completion",
@@ -46,11 +47,11 @@ def _frame(content: str | None, finish: str | None, **more: Any) -> bytes:
     return b"data: " + json.dumps(frame).encode() + b"\n\n"
 
 
-_CHUNK = _frame(" token", None)
-_TAIL = [_frame(None, "stop", usage=_USAGE), b"data: [DONE]\n\n"]
+CHUNK = _frame(" token", None)
+TAIL = (_frame(None, "stop"), _frame(None, None, choices=[], usage=_USAGE), b"data: [DONE]\n\n")
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body:
     """A body that arrives chunk by chunk and never has to be waited for."""
 
     def __init__(self, chunks: int) -> None:
@@ -58,40 +59,78 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for _ in range(self._chunks):
-            yield _CHUNK
-        for chunk in _TAIL:
+            yield CHUNK
+        for chunk in TAIL:
             yield chunk
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Provider:
+    """What answers each request at once, or when all others are under way as well.
+
+    Args:
+        library: ``httpx``, or what has its names.
+
+    Attributes:
+        chunks: How many chunks of content the next stream brings.
+        waits: Whether the event loop gets its turn before a request is answered.
+    """
+
+    def __init__(self, library: Any = httpx) -> None:
+        self._library = library
+        self._body: Any = type("Body", (_Body, library.AsyncByteStream), {})
+        self.chunks = 0
+        self.waits = False
+
+    def client(self, **options: Any) -> Any:
+        """Return the library's client, whose requests come here."""
+        return self._library.AsyncClient(transport=self._library.MockTransport(self._answer), **options)
+
+    def _answer(self, request: Any) -> Any:
+        if b'"stream":true' in request.content.replace(b" ", b""):
+            response = self._library.Response(
+                200, headers={"content-type": "text/event-stream"}, stream=self._body(self.chunks)
+            )
+        else:
+            response = self._library.Response(200, headers={"content-type": "application/json"}, content=COMPLETION)
+        return self._later(response) if self.waits else response
+
+    @staticmethod
+    async def _later(response: Any) -> Any:
+        await asyncio.sleep(0)
+        return response
+
+
+def prepare() -> None:
+    """Let clients find the manifests of the benchmark, and a key."""
+    os.environ["AI_PROTOCOL_DIR"] = str(PROTOCOL)
+    os.environ["OPENAI_API_KEY"] = "none"
 
 
 class Workload:
     """A client of the runtime whose provider answers at once.
 
     Attributes:
-        chunks: How many chunks of content the next stream brings.
+        client: The client.
+        provider: What answers.
     """
 
     def __init__(self, client: Any) -> None:
-        self._client = client
-        self.chunks = 0
-        client._transport._client = httpx.AsyncClient(
-            transport=httpx.MockTransport(self._answer), base_url=client._transport._base_url
-        )
+        self.client = client
+        self.provider = Provider()
+        client._transport._client = self.provider.client(base_url=client._transport._base_url)
 
     @classmethod
     async def create(cls) -> Workload:
-        """Create the client from the tests' manifests. Uninstrumented, so that loading is not measured."""
-        os.environ["AI_PROTOCOL_DIR"] = str(PROTOCOL)
-        os.environ["OPENAI_API_KEY"] = "none"
+        """Create the client from the benchmark's manifest. Uninstrumented, so that loading is not measured."""
+        prepare()
         return cls(await AiClient.create(MODEL))
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        if b'"stream":true' in request.content.replace(b" ", b""):
-            return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=_Body(self.chunks))
-        return httpx.Response(200, headers={"content-type": "application/json"}, content=_COMPLETION)
 
     def request(self) -> Any:
         """Return a new request, as an application builds one for each call."""
-        return self._client.chat().user("Hello").temperature(0.7).max_tokens(100)
+        return self.client.chat().user("Hello").temperature(0.7).max_tokens(100)
 
     async def call(self) -> None:
         """Make one call."""
@@ -99,7 +138,7 @@ class Workload:
 
     def events(self, chunks: int) -> Any:
         """Return the events of a new stream."""
-        self.chunks = chunks
+        self.provider.chunks = chunks
         return self.request().stream()
 
     async def stream(self, chunks: int) -> None:
@@ -109,4 +148,4 @@ class Workload:
 
     async def close(self) -> None:
         """Close the client."""
-        await self._client.close()
+        await self.client.close()

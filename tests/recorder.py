@@ -9,11 +9,15 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 Attributes = dict[str, Any]
+
+# Made once: each takes a pool of threads.
+RESOURCE = Resource.create()
 
 
 class Recorder:
@@ -21,12 +25,12 @@ class Recorder:
 
     def __init__(self, **tracer_provider: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider(**tracer_provider)
+        self.tracer_provider = TracerProvider(**{"resource": RESOURCE, **tracer_provider})
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider(metric_readers=[self.reader])
+        self.meter_provider = MeterProvider(metric_readers=[self.reader], resource=RESOURCE)
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
-        self.logger_provider = LoggerProvider()
+        self.logger_provider = LoggerProvider(resource=RESOURCE)
         self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
 
     @property

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
 import sys
+from argparse import Namespace
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from conftest import ROOT
 
-VARIANTS = [
-    "uninstrumented",
-    "instrumented, no SDK, chunk timing",
-    "instrumented, SDK",
-    "floor, SDK",
-    "instrumented, SDK, chunk timing",
-    "floor, SDK, chunk timing",
+CALLS = [
+    "not installed",
+    "after uninstrument()",
+    "no SDK",
+    "sampled out",
+    "sampled out, floor",
+    "every signal",
+    "every signal, floor",
+    "every signal, content",
 ]
-CHUNK_TIMING = VARIANTS[4:]
-TINY = ["--seconds", "0", "--calls", "2", "--streams", "1", "--chunks", "2", "5"]
+STREAMS = [
+    *CALLS[:3],
+    "no SDK, chunk timing",
+    *CALLS[3:5],
+    "sampled out, chunk timing",
+    "sampled out, chunk timing, floor",
+    *CALLS[5:7],
+    "every signal, chunk timing",
+    "every signal, chunk timing, floor",
+    CALLS[7],
+]
+TITLES = {
+    "call": "a call",
+    "call, few at once": "a call, 2 at once",
+    "call, many at once": "a call, 3 at once",
+    "stream": "a stream without its chunks",
+    "chunk, early": "a chunk, from 1 to 2",
+    "chunk": "a chunk, from 2 to 5",
+    "chunk, late": "a chunk, from 5 to 9",
+}
+TINY = [
+    *("--no-peers", "--seconds", "0", "--calls", "2", "--at-once", "2", "3", "--chunks", "1", "2", "5", "9"),
+    *("--starts", "1", "--open-streams", "2", "--calls-for-memory", "33", "--series", "150"),
+]
+Module = Callable[[str], ModuleType]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,78 +62,96 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(ROOT / "benchmarks"), *TINY, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         stdin=subprocess.DEVNULL,
     )
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The benchmark's own module of that name."""
+def module(monkeypatch: pytest.MonkeyPatch) -> Module:
+    """Imports one of the benchmark's own modules."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import report as module
-
-    return module
+    return importlib.import_module
 
 
-@pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The benchmark's own module of that name."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import ledger as module
-
-    return module
-
-
-def test_prints_a_row_per_variant_and_quantity_and_writes_the_same_to_a_file(tmp_path: Path) -> None:
-    """One tiny run: the table names every variant under each quantity, the JSON file has their figures."""
-    file = tmp_path / "figures.json"
-    done = run("--json", str(file))
+def test_one_run_prints_writes_and_draws_everything(tmp_path: Path) -> None:
+    """One tiny run: tables name every variant under each quantity; the file has the figures, the picture the bars."""
+    file, picture = tmp_path / "figures.json", tmp_path / "costs.svg"
+    done = run("--json", str(file), "--picture", str(picture))
     assert (done.returncode, done.stderr) == (0, "")
-    calls, chunks, streams = done.stdout.split("\n\n")[1:4]
-    for section, names in (
-        (calls, [name for name in VARIANTS if name not in CHUNK_TIMING]),
-        (chunks, VARIANTS),
-        (streams, VARIANTS),
-    ):
-        assert [line[2:40].strip() for line in section.splitlines()[1:]] == names
+
+    heading, *sections = done.stdout.split("\n\n")
+    assert heading.endswith("no peers were measured: the OpenAI SDK or its instrumentations are not installed")
+    tables = sections[: len(TITLES)]
+    assert [table[:46].strip() for table in tables] == [f"{title} (µs)" for title in TITLES.values()]
+    for title, table in zip(TITLES, tables, strict=True):
+        names = CALLS if title.startswith("call") else STREAMS
+        assert [line[2:46].strip() for line in table.splitlines()[1:]] == names
+    assert [section.split("\n")[0].split(" ")[0] for section in sections[len(TITLES) :]] == [
+        "start",
+        "memory",
+        "a",
+        "budgets",
+    ]
+
     figures = json.loads(file.read_text())
     assert figures["settings"] == {
         "seconds": 0.0,
         "calls": 2,
-        "streams": 1,
-        "short": 2,
-        "long": 5,
+        "at_once": [2, 3],
+        "chunks": [1, 2, 5, 9],
         "clock": "wall",
         "rounds": 1,
     }
-    assert list(figures["microseconds"]) == VARIANTS
+    assert figures["quantities"] == TITLES
+    assert sorted(figures["microseconds"]) == sorted(STREAMS)
     for name, costs in figures["microseconds"].items():
-        assert (costs["call"] is None) == (name in CHUNK_TIMING)
-        known = [figure for cost in costs.values() if cost for figure in cost.values()]
+        assert list(costs) == [title for title in TITLES if not title.startswith("call") or name in CALLS]
+        known = [figure for cost in costs.values() for figure in cost.values()]
         assert all(map(math.isfinite, known))
-        assert len(known) == (4 if name in CHUNK_TIMING else 6)
-    assert [(ratio["name"], ratio["budget"]) for ratio in figures["ratios"] if ratio["budget"]] == [
-        ("call: overhead / overhead of the floor", 1.5),
-        ("chunk: overhead / uninstrumented", 0.1),
+    _check_sections(figures)
+
+    bars = ElementTree.parse(picture).getroot().findall("{*}rect")  # noqa: S314 (we wrote it)
+    assert len(bars) == 1 + 2 * (2 * len(CALLS) + 3 * len(STREAMS))
+
+
+def _check_sections(figures: dict[str, Any]) -> None:
+    assert figures["emitted"] == {
+        "call": {"span": 4, "measurement": 14, "point": 13},
+        "stream": {"span": 5, "measurement": 19, "point": 18},
+        # One for each chunk and for both events of the last frame, but for the first; all in one point.
+        "stream, chunk timing": {"span": 5, "measurement": 19 + 11, "point": 19},
+        "call, sampled out": {"span": 0, "measurement": 14, "point": 13},
+        "stream, sampled out": {"span": 0, "measurement": 19, "point": 18},
+        "stream, sampled out, chunk timing": {"span": 0, "measurement": 19 + 11, "point": 19},
+    }
+    assert figures["startup"]["runtime_modules"] == 0
+    assert figures["startup"]["modules"]["opentelemetry_instrumentation_ailib"] > 40
+    assert set(figures["memory"]) == {
+        *("no SDK, chunk timing", "sampled out, chunk timing", "every signal, chunk timing", "every signal, content"),
+        *("its spans alone, by hand", "every signal, without its spans", "calls", "names", "some", "all", "growth"),
+    }
+    assert figures["scrape"]["series"] >= 150
+    assert [row["name"] for row in figures["budgets"] if row["enforced"] == "on request"] == [
+        "call, uninstrumented: total / not installed",
+        "chunk: overhead / runtime's",
+        "chunk: overhead (µs)",
+        "chunk, uninstrumented: total / not installed",
     ]
+    assert {row["name"]: row["limit"] for row in figures["budgets"] if row["enforced"] == "always"} == {
+        "chunk: late / before": 1.1,
+        "chunk, timed: total / floor": 1.1,
+        "chunk, timed: late / before": 1.1,
+        "instrument() (ms)": 50.0,
+        "modules of the runtime that we import": 0.0,
+        "memory that many calls leave (bytes)": 262144.0,
+    }
 
 
-def test_floor_and_instrumentation_emit_the_same_signals(tmp_path: Path) -> None:
-    """The run compared them (it fails otherwise) and says how many there are."""
-    file = tmp_path / "figures.json"
-    assert run("--json", str(file)).returncode == 0
-    emitted = json.loads(file.read_text())["emitted"]
-    assert emitted["call"] == {"span": 4, "measurement": 14, "point": 13}
-    assert emitted["stream"] == {"span": 5, "measurement": 19, "point": 18}
-    # One for each chunk and for both events of the last frame, but for the first; all in one point.
-    assert emitted["stream, chunk timing"] == {"span": 5, "measurement": 19 + 11, "point": 19}
-
-
-def test_a_signal_that_only_one_of_the_two_emits_is_named(ledger: ModuleType) -> None:
+def test_a_signal_that_only_one_of_the_two_emits_is_named(module: Module) -> None:
     """The comparison of the books sees what is missing on either side, and how often."""
-    found = ledger.differences(Counter({"span a": 2, "span b": 1}), Counter({"span a": 1, "point c": 1}))
+    found = module("ledger").differences(Counter({"span a": 2, "span b": 1}), Counter({"span a": 1, "point c": 1}))
     assert found == [
         "1 x only the instrumentation: span a",
         "1 x only the instrumentation: span b",
@@ -111,31 +159,74 @@ def test_a_signal_that_only_one_of_the_two_emits_is_named(ledger: ModuleType) ->
     ]
 
 
-@pytest.mark.parametrize("clock", ["wall", "cpu"])
-@pytest.mark.parametrize(("allowance", "code"), [("-inf", 1), ("inf", 0)])
-def test_check_decides_the_exit_code(allowance: str, code: int, clock: str) -> None:
-    """Whatever was measured is beyond an allowance endlessly below zero, and within an endless one."""
-    assert run("--check", f"--allowance={allowance}", "--cpu-share=0", "--clock", clock).returncode == code
+def test_a_chunk_is_the_difference_between_two_lengths_and_a_stream_what_is_left(module: Module) -> None:
+    """Round by round, and of the minima."""
+    measure = module("measure")
+    settings = measure.Settings(calls=1, chunks=(1, 11, 111, 1111))
+    one, short, long, longest = (load for load in settings.loads if load.kind == "stream")
+    samples = {
+        "x": {one: {0: 30.0, 1: 40.0}, short: {0: 50.0, 1: 80.0}, long: {0: 350.0, 1: 280.0}, longest: {1: 1280.0}}
+    }
+    found = module("costs").costs(samples, settings)["x"]
+    assert {name: (dict(cost.rounds), cost.minimum) for name, cost in found.items()} == {
+        "stream": ({0: 28.0, 1: 36.0}, 28.0),
+        "chunk, early": ({0: 2.0, 1: 4.0}, 2.0),
+        "chunk": ({0: 3.0, 1: 2.0}, 2.3),
+        "chunk, late": ({1: 1.0}, 1.0),
+    }
 
 
-def test_check_gives_no_verdict_by_the_wall_clock_where_others_have_the_cores() -> None:
+def test_the_cheapest_peer_is_the_one_that_adds_least_to_the_sdk(module: Module) -> None:
+    """Its total does not matter, and neither does a peer that was not measured."""
+    budgets, peers, costs = module("budgets"), module("peers"), module("costs")
+
+    def cost(*rounds: float) -> dict[str, Any]:
+        return {"call": costs.Quantity(dict(enumerate(rounds)), min(rounds))}
+
+    measured = {
+        "every signal": cost(500.0, 520.0),
+        "after uninstrument()": cost(200.0, 200.0),
+        "OpenAI SDK": cost(900.0, 1000.0),
+        peers.NAMES[0]: cost(1500.0, 1600.0),
+        peers.NAMES[2]: cost(1300.0, 1400.0),
+    }
+    assert budgets.cheapest_peer(measured, "call") == peers.NAMES[2]
+    rows = {row.name: row.median for row in budgets.rows(budgets.Results(measured))}
+    assert rows == {"call: overhead / cheapest peer's": pytest.approx((300 / 400 + 320 / 400) / 2)}
+
+
+async def test_without_the_openai_sdk_there_are_no_peers(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of theirs is imported then."""
+    peers = module("peers")
+    monkeypatch.setattr(peers, "installed", dict)
+    assert await peers.Peers.create() is None
+
+
+@pytest.mark.parametrize(
+    ("enforced", "absolute", "code"),
+    [("always", False, 1), ("on request", False, 0), ("on request", True, 1), ("never", True, 0)],
+)
+def test_check_decides_the_exit_code_by_what_is_enforced(
+    module: Module, enforced: str, absolute: bool, code: int
+) -> None:
+    """Broken budgets count always, on request, or never; kept ones do not, and nothing does without ``--check``."""
+    report, row = module("report"), module("budgets").Row
+    arguments = Namespace(check=True, clock="cpu", cpu_share=1000.0, absolute=absolute, allowance=0.1)
+    assert report.exit_code([row("x", 1.2, 1.2, 1.0, enforced)], arguments, 1.0) == code
+    assert report.exit_code([row("x", 1.0, 1.0, 1.0, enforced)], arguments, 1.0) == 0
+    assert report.exit_code([row("x", 1.2, 1.2, 1.0, enforced)], Namespace(check=False), 1.0) == 0
+
+
+@pytest.mark.parametrize("value", [0.5, 5.0])
+def test_check_gives_no_verdict_by_the_wall_clock_where_others_have_the_cores(
+    module: Module, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Figures that would pass prove nothing then, and neither do figures that would not."""
-    for allowance in ("inf", "-inf"):
-        done = run("--check", f"--allowance={allowance}", "--cpu-share=1000")
-        assert done.returncode == 3
-        assert "too busy for a verdict" in done.stderr
-
-
-def test_check_by_cpu_time_does_not_mind_others() -> None:
-    """Their time is not in it."""
-    assert run("--check", "--allowance=inf", "--cpu-share=1000", "--clock", "cpu").returncode == 0
-
-
-def test_without_check_a_broken_budget_is_only_printed() -> None:
-    """The exit code stays 0."""
-    done = run("--allowance=-inf")
-    assert done.returncode == 0
-    assert done.stdout.count("BROKEN") == 2
+    arguments = Namespace(check=True, clock="wall", cpu_share=0.9, absolute=False, allowance=0.1)
+    row = module("budgets").Row("x", value, value, 1.0, "always")
+    assert module("report").exit_code([row], arguments, 0.8) == 3
+    assert "too busy for a verdict" in capsys.readouterr().err
+    assert module("report").exit_code([row], arguments, 0.9) == (value > 1)
 
 
 @pytest.mark.parametrize(
@@ -147,30 +238,40 @@ def test_without_check_a_broken_budget_is_only_printed() -> None:
     ],
 )
 def test_the_median_decides_whether_a_budget_is_broken_by_more_than_the_allowance(
-    report: ModuleType, median: float, minimum: float, verdict: str
+    module: Module, median: float, minimum: float, verdict: str
 ) -> None:
     """A minimum, which may be a stroke of luck, excuses nothing."""
-    assert report.Ratio("x", median, minimum, 1.5).verdict(0.1) == verdict
+    assert module("budgets").Row("x", median, minimum, 1.5).verdict(0.1) == verdict
 
 
-def test_a_ratio_without_a_budget_has_no_verdict(report: ModuleType) -> None:
+def test_a_figure_without_a_budget_has_no_verdict(module: Module) -> None:
     """However large it is."""
-    assert report.Ratio("x", 1e9, 1e9).verdict(0.0) == ""
+    assert module("budgets").Row("x", 1e9, 1e9).verdict(0.0) == ""
 
 
-def test_refuses_streams_between_which_there_is_no_difference() -> None:
-    """The cost of a chunk is a difference between two lengths."""
-    done = run("--chunks", "5", "5")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--chunks", "1", "5", "5", "9"], "the numbers must ascend"),
+        (["--at-once", "1", "2"], "the numbers must ascend"),
+        (["--calls-for-memory", "3"], "memory needs four calls"),
+    ],
+)
+def test_refuses_amounts_between_which_there_is_no_difference(arguments: list[str], complaint: str) -> None:
+    """The cost of a chunk, for one, is a difference between two lengths."""
+    done = run(*arguments)
     assert done.returncode == 2
-    assert "the first number of chunks the smaller" in done.stderr
+    assert complaint in done.stderr
 
 
-def test_a_ratio_to_a_floor_that_seems_free_is_null_in_the_file(report: ModuleType) -> None:
+def test_a_ratio_to_a_floor_that_seems_free_is_null_in_the_file(module: Module) -> None:
     """JSON knows no infinity."""
-    assert report.plain(report.Ratio("x", math.inf, 2.0, 1.5), 0.1) == {
+    row = module("budgets").Row("x", math.inf, 2.0, 1.5, "always")
+    assert module("report").plain(row, 0.1) == {
         "name": "x",
         "median": None,
         "minimum": 2.0,
-        "budget": 1.5,
+        "limit": 1.5,
+        "enforced": "always",
         "verdict": "BROKEN",
     }

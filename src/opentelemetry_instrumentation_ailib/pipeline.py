@@ -120,23 +120,22 @@ async def _timed(frames: AsyncIterable[Any], state: StreamState, decoder: Any = 
     clock, spent, inside, entered = state.clock, 0.0, True, perf_counter()
     try:
         async for frame in frames:
+            if state.events == state.events_before:
+                state.unmapped += 1  # The frame before, of which nothing more can come.
             state.offered += 1
             if decoder is not None and state.offered == 1:
                 _note_first(state, frame)
-            before = state.events_before = state.events
+            state.events_before = state.events
             clock.frames = spent = spent + (perf_counter() - entered)
             inside = False
             yield frame
             inside, entered = True, perf_counter()
-            if state.events == before:
-                state.unmapped += 1
     except BaseException:
         if inside:
             clock.frames = spent + (perf_counter() - entered)
             clock.fail(PIPELINE)
         raise
     clock.frames = spent + (perf_counter() - entered)
-    state.events_before = -1
     if decoder is not None:
         _note_end(state, decoder)
 

@@ -55,6 +55,8 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     clock.stop(perf_counter(), consuming=error is None and not exhausted)
     if not state.sending:
         clock.compile = clock.total()
+    elif state.processing_began is None:
+        clock.exchange += clock.map  # There is no stage of a mapper to record it.
     outcome = state.outcome(error, exhausted=exhausted)
     failure: BaseException | str | None = error
     if outcome == semconv.ERROR and error is None:

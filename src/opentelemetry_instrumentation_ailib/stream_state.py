@@ -113,7 +113,7 @@ class StreamState:
         offered: Frames that passed the transforms, to the mapper.
         unmapped: Frames of which the mapper made no event, the last one apart.
         events: Events handed to the caller.
-        events_before: How many those were when the last frame was offered.
+        events_before: How many those were when the last frame was offered; -1 before the first.
         finished: Whether a finish reason, a done signal or a ``StreamEnd`` was seen.
         erroneous: Whether a ``StreamError`` was seen.
         processing_began: When the pipeline began.
@@ -135,7 +135,7 @@ class StreamState:
     offered: int = 0
     unmapped: int = 0
     events: int = 0
-    events_before: int = 0
+    events_before: int = -1
     usage: Usage = Usage()
     reasons: dict[int, str] = field(default_factory=dict)
     first_frame: Answer = Answer()

@@ -142,6 +142,8 @@ def run_all() -> tuple[Callable[[Any], Awaitable[None]], bool] | None:
 gc.freeze()
 chosen = run_all()
 if chosen is not None:
+    # Whoever started this may ignore it, as shells have what runs in the background do.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if chosen[1]:
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(Printing()))

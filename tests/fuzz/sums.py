@@ -65,9 +65,7 @@ def check_streams(records: Records) -> None:
     events = list(records.attributes(semconv.STREAM_EVENTS))
     assert records.recorder.counts(semconv.STREAMS, semconv.LABEL_OUTCOME) == outcomes
     assert sum(outcomes.values()) == len(records.streams) == records.total(semconv.STREAM_CONSUMER)
-    # Of a stream that breaks the last frame is counted twice, if it brought no event.
-    if not {semconv.ERROR, semconv.CANCELLED} & outcomes.keys():
-        assert sum(results.values()) == sum(records.attributes(semconv.STREAM_FRAMES))
+    assert sum(results.values()) == sum(records.attributes(semconv.STREAM_FRAMES))
     assert results[semconv.MAPPED] <= sum(events)
     assert records.total(semconv.CLIENT_TIME_TO_FIRST_CHUNK) == sum(count > 0 for count in events)
     timed = records.performance.scenario.telemetry.arguments.get("chunk_timing", True)
@@ -84,11 +82,7 @@ def check_times(records: Records) -> None:
     assert consumer > paused - SLACK
     if all(map(_is_over, records.performance.begun)):
         assert consumer < paused + SLACK
-    if (
-        len(records.streams)
-        == len(records.calls)
-        == records.recorder.counts(semconv.STAGE_DURATION, semconv.LABEL_STAGE)[semconv.EVENT_MAP]
-    ):
+    if len(records.streams) == len(records.calls):
         stages = sum(records.seconds(semconv.STAGE_DURATION, stage=stage) for stage in semconv.STAGES[1:])
         assert abs(whole - consumer - stages) <= whole / 100
     for span, seen in records.both():

@@ -1,0 +1,26 @@
+"""What generated scenarios have found, each as small as it gets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from answers import Answer
+from calls import Plan
+from checks import check
+from consumers import EXECUTE
+from frames import UNIT
+from play import play
+from policies import Policy
+from test_planted_faults import SCENARIO
+from values import SECRET
+
+
+def test_a_credential_in_the_messages_of_a_call_that_never_gets_to_a_request() -> None:
+    empty = Policy(rate_limit={"requests_per_second": 1 / UNIT, "initial_tokens": 0})
+    waiting = Plan(EXECUTE, prompt=f"Is it {SECRET}?", cancel_at=UNIT / 2)
+    check(play(replace(SCENARIO, plans=(waiting,), policy=empty)))
+
+
+def test_the_last_frame_of_a_stream_that_breaks() -> None:
+    broken = Answer(chunks=(b"data: {}\n\n", "ReadError"))
+    check(play(replace(SCENARIO, answers=(broken,), plans=(Plan("read"),))))
