@@ -53,9 +53,15 @@ def census() -> Census:
         blocks=sys.getallocatedblocks(),
         resident=_resident(),
         ours=ours,
-        threads=sorted(thread.name for thread in threading.enumerate()),
+        threads=names_of_threads(),
         components=components(),
     )
+
+
+def names_of_threads() -> list[str]:
+    """Return the names of all threads but those of the receiver, which may be answering the last export."""
+    names = sorted(thread.name for thread in threading.enumerate())
+    return [name for name in names if not name.endswith("(process_request_thread)")]
 
 
 def components() -> dict[str, int]:

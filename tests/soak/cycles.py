@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ai_lib_python.telemetry import SpanExporter, Tracer
 from caller import Worker
-from census import OF_CALLS, Census, census, components, settle
+from census import OF_CALLS, Census, census, components, names_of_threads, settle
 from clients import COMPONENTS, Clients, client
 from findings import Result, Settings
 from outlets import Complaints, Outlets, complaints, outlets
@@ -75,7 +75,7 @@ class Soak:
             self.result.violations.append(f"cycle {self._cycle}: {what}")
 
     async def _one(self, seconds: float) -> None:
-        before = threading.active_count()
+        before = len(names_of_threads())
         # The same names each time: a round of instrumentation has the first of its own for labels.
         self._names = itertools.count()
         with self._instrumented():
