@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -121,7 +120,7 @@ class Operation:
         self.text_only = False
         self.unseen: str | None = None
         self.statistics: Any = None
-        self._queued: float | None = None
+        self._queued: Moment | None = None
         self._mistaken: tuple[weakref.ref[BaseException], str] | None = None
         self._open: tuple[str, Moment] | None = None
         self._ended = False
@@ -150,12 +149,12 @@ class Operation:
     def enqueue(self) -> None:
         """Note that the call is in the executor's hands: until an attempt begins it queues there, or is refused."""
         self.stage = semconv.RESILIENCE
-        self._queued = time.perf_counter()
+        self._queued = self.began.later()
 
     def dequeue(self) -> None:
         """Note that it is not any more."""
         if self._queued is not None:
-            self.waited = (self.waited or 0.0) + time.perf_counter() - self._queued
+            self.waited = (self.waited or 0.0) + self._queued.elapsed()
             self._queued = None
 
     def mistaken(self, error: BaseException, kind: str) -> None:
@@ -188,7 +187,7 @@ class Operation:
             error: Its error type.
             attributes: What the span gets besides.
         """
-        seconds = max(time.perf_counter() - began.seconds, 0.0) if busy is None else busy
+        seconds = began.elapsed() if busy is None else busy
         attributes = dict(attributes or ())
         self.record_stage_duration(stage, seconds, attributes)
         if not self.recorded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,7 @@ def end(
     kind = _error_type(operation, error)
     _leave(operation, kind)
     if duration is None:
-        duration = time.perf_counter() - operation.began.seconds
-    duration = max(duration, 0.0)
+        duration = operation.began.elapsed()
     _measure(operation, answer, kind, duration)
     _price(operation, answer.usage)
     attributes = _describe(operation, answer, kind) or {}

@@ -170,7 +170,8 @@ def _media(source: Any, modality: Modality | None = None) -> MessagePart | None:
     if isinstance(source, str):
         source = {"url": source}
     kind = get(source, "source_type", "type")
-    mime_type = _short(get(source, "media_type", "mime_type", "mimeType")) or _audio_type(get(source, "format"))
+    sound = _short(get(source, "format"))
+    mime_type = _short(get(source, "media_type", "mime_type", "mimeType")) or (sound and f"audio/{sound}")
     data, location = get(source, "data", "file_data"), string(get(source, "url", "uri", "fileUri", "file_uri"))
     if kind == "text":
         return _text(data)
@@ -202,10 +203,6 @@ def _modality(known: Modality | None, mime_type: str | None) -> str:
     kind = (mime_type or "").partition("/")[0].lower()
     modality = known or {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}.get(kind)
     return (modality or Modality.DOCUMENT).value
-
-
-def _audio_type(name: Any) -> str | None:
-    return None if (known := _short(name)) is None else f"audio/{known}"
 
 
 def _short(name: Any) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from types import FrameType
 from typing import Any
 
@@ -57,7 +56,7 @@ class _Load:
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = naming.text(str(manifest.protocol_version)) or ""
             self._provider = naming.text(manifest.id) or ""
-        seconds = max(perf_counter() - self._began.seconds, 0.0)
+        seconds = self._began.elapsed()
         logs.protocol_loaded(
             self.context,
             provider=self._provider,
@@ -66,8 +65,7 @@ class _Load:
             seconds=seconds,
             error=error,
         )
-        # By the clock that measures: the other may have been set in the meantime.
-        ended = self._began.epoch + int(seconds * 1e9)
+        ended = self._began.after(seconds)
         end_stage(self._span, error=naming.failure_type(error), attributes=attributes, end_time=ended)
         labels = self.telemetry.labels.load(self._provider, self._model)
         labels[semconv.LABEL_STAGE] = semconv.PROTOCOL_LOAD

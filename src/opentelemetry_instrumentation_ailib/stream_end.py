@@ -91,14 +91,13 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
         operation,
         semconv.REQUEST_COMPILE,
         began,
-        busy=max(clock.compile, 0.0),
+        busy=clock.compile,
         end_time=began.after(clock.compile),
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
-        busy = max(clock.transport, 0.0)
-        operation.record_stage_duration(semconv.HTTP_TRANSPORT, busy)
-        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=busy, end_time=ended)
+        operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
+        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport, end_time=ended)
     if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
@@ -111,7 +110,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
             operation,
             stage,
             state.processing_began,
-            busy=max(busy, 0.0),
+            busy=busy,
             end_time=max(ended, state.processing_began.epoch),
             error=failed.get(stage),
             attributes=counts,
@@ -122,7 +121,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
     labels = operation.model_labels
-    instruments.stream_consumer.record(max(state.clock.consumer, 0.0), labels, context=context)
+    instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
     instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)
     # The last frame counts as unmapped if the stream ended before it brought an event.
     unmapped = state.unmapped + int(state.offered > 0 and state.events == state.events_before)

@@ -77,6 +77,9 @@ class StageClock:
         if consuming:
             self.consumer += now - self.last
         self.last = now
+        # Whatever replaced the clock, nobody had less than no time.
+        for part in ("compile", "exchange", "body", "frames", "consumer"):
+            setattr(self, part, max(getattr(self, part), 0.0))
 
     @property
     def transport(self) -> float:
@@ -95,7 +98,7 @@ class StageClock:
 
     def total(self) -> float:
         """Return the time from the beginning to the last moment noted."""
-        return self.last - self.started
+        return max(self.last - self.started, 0.0)
 
 
 @dataclass(slots=True)

@@ -43,6 +43,10 @@ class Moment(NamedTuple):
     seconds: float
     epoch: int
 
+    def elapsed(self) -> float:
+        """Return the seconds since this moment; never less than none, whatever replaced the clock."""
+        return max(time.perf_counter() - self.seconds, 0.0)
+
     def later(self) -> Moment:
         """Return the present moment, dated by the seconds since this one: clocks get set in the meantime."""
         seconds = time.perf_counter()

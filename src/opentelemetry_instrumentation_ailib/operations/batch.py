@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 from opentelemetry.context import attach
@@ -25,9 +24,7 @@ _failure_type = guarded(naming.failure_type)
 
 @guarded
 def _end(span: Span, began: Moment, error: str | None = None) -> None:
-    # By the clock that measures: the other may have been set in the meantime.
-    seconds = max(perf_counter() - began.seconds, 0.0)
-    end_stage(span, error=error, end_time=began.epoch + int(seconds * 1e9))
+    end_stage(span, error=error, end_time=began.later().epoch)
 
 
 @guarded
