@@ -176,6 +176,18 @@ class Receiver:
 
 
 @contextlib.contextmanager
+def served(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let a server answer, in a thread of its own."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextlib.contextmanager
 def receiver() -> Iterator[Receiver]:
     """Run a :class:`Receiver` for the length of a ``with`` block."""
     received = Receiver()
@@ -197,10 +209,5 @@ def receiver() -> Iterator[Receiver]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         received.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with served(server):
             yield received
-        finally:
-            server.shutdown()
-            thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from servers import answers, free_port, get, program, running
+
+from receiver import served
 
 Labels = dict[str, str]
 
@@ -142,13 +143,8 @@ def webhook() -> Iterator[Webhook]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         person.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with served(server):
             yield person
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from receiver import Receiver
+from receiver import Receiver, served
 from recorder import Recorder
 
 Export = Callable[[Any], Any]
@@ -172,14 +172,8 @@ class Collector:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        with ThreadingHTTPServer(self._address, Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            try:
-                yield received
-            finally:
-                server.shutdown()
-                thread.join()
+        with ThreadingHTTPServer(self._address, Handler) as server, served(server):
+            yield received
 
 
 @contextlib.contextmanager
