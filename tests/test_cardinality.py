@@ -62,7 +62,7 @@ def labels_of(each: Callable[[Labels, int], Any]) -> set[Any]:
         (lambda labels, number: labels.turn(f"p/{number}", f"p/{number + 1}"), MAX_MODELS + 1),
         (lambda labels, number: {"answer": labels.answer(f"m-{number}")}, MAX_MODELS + 1),
         (
-            lambda labels, number: labels.identity(identity("chat", f"p-{number}", "m", f"http://h-{number}/v1")),
+            lambda labels, number: labels.conventions(identity("chat", f"p-{number}", "m", f"http://h-{number}/v1")),
             MAX_PROVIDERS + MAX_MODELS + 1,
         ),
     ],

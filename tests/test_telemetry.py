@@ -22,7 +22,8 @@ from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import detach
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import LiveComponents
 from opentelemetry_instrumentation_ailib.masking import safe_message
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage

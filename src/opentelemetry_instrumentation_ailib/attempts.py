@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry.util.types import AttributeValue
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
 
 
-@dataclass
+@dataclass(slots=True)
 class Attempts:
     """What is known of the exchanges of an operation.
 
@@ -35,7 +35,7 @@ class Attempts:
     fallbacks: int = 0
     pending: str | None = None
     failed: bool = False
-    abandoned: list[tuple[str, str]] = field(default_factory=list)
+    abandoned: tuple[tuple[str, str], ...] = ()
 
     def begin(self) -> str:
         """Count an exchange that begins and return its kind: ``initial``, ``retry`` or ``fallback``."""
@@ -56,7 +56,9 @@ def end_attempt(operation: Operation, kind: str, error: str | None) -> None:
         error: Its error type, if it failed.
     """
     operation.attempts.failed = error is not None
-    labels = {**operation.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
+    if not operation.heard:
+        return
+    labels = {**operation.identity.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
     operation.telemetry.instruments.attempts.add(1, labels, context=operation.context)
 
 
@@ -75,7 +77,7 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
     operation.attempts.retries += 1
     operation.attempts.pending = semconv.RETRY
     operation.stage = semconv.RESILIENCE
-    instruments, labels = operation.telemetry.instruments, {**operation.model_labels, semconv.LABEL_TYPE: kind}
+    instruments, labels = operation.telemetry.instruments, {**operation.identity.model_labels, semconv.LABEL_TYPE: kind}
     instruments.retries.add(1, labels, context=operation.context)
     instruments.retry_delay.record(delay, labels, context=operation.context)
     operation.span.add_event(
@@ -100,7 +102,7 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     attempts.fallbacks += 1
     attempts.pending = semconv.FALLBACK
     origin, attempts.model = attempts.model, naming.text(target) or semconv.OTHER
-    attempts.abandoned.append((origin, kind))
+    attempts.abandoned += ((origin, kind),)
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}

@@ -12,7 +12,9 @@ from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
+
+Attributes = Mapping[str, AttributeValue]
 
 MAX_PROVIDERS: Final = 100
 MAX_MODELS: Final = 1_000
@@ -49,18 +51,132 @@ class Bounded:
         return value if self.admits(value) else semconv.OTHER
 
 
+class By(dict[str, Attributes]):
+    """Labels with one more, by its value. They are made once for each.
+
+    Args:
+        labels: The labels.
+        name: The name of the one more, of which there are few values.
+    """
+
+    __slots__ = ("_labels", "_name")
+
+    def __init__(self, labels: Attributes, name: str) -> None:
+        super().__init__()
+        self._labels = labels
+        self._name = name
+
+    def __missing__(self, value: str) -> Attributes:
+        labels = self[value] = {**self._labels, self._name: value}
+        return labels
+
+
+class Identity:
+    """What the signals call an operation on one model. Its calls share it: none of it may be changed.
+
+    Args:
+        labels: What may be a label.
+        operation: ``gen_ai.operation.name``.
+        provider: The manifest's id.
+        model: The model without its provider.
+        base_url: Where the requests go; ``None`` for a fallback, since the conventions' attributes do not follow it.
+
+    Attributes:
+        provider: The manifest's id.
+        model: The model without its provider.
+        full_name: Both: ``openai/gpt-4o``.
+        span_name: The name of the operation span.
+        described: What the conventions want known of an operation from its start.
+        conventions: What of that the metrics of the conventions carry.
+        model_labels: ``provider`` and ``model``, as far as they may be labels.
+        labels: The same with ``operation``.
+        by_stage: The same with ``stage``.
+        by_token: ``labels`` with ``type``, the type of tokens.
+        by_token_detail: ``model_labels`` with ``type``, the type of tokens.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_bounded",
+        "by_stage",
+        "by_token",
+        "by_token_detail",
+        "conventions",
+        "described",
+        "full_name",
+        "labels",
+        "model",
+        "model_labels",
+        "provider",
+        "span_name",
+    )
+
+    def __init__(self, labels: Labels, operation: str, provider: str, model: str, base_url: str | None) -> None:
+        self.provider, self.model = provider, model
+        self.full_name = f"{provider}/{model}"
+        self.span_name = f"{operation} {model}"
+        self.described: Attributes = {}
+        self.conventions: Attributes = {}
+        if base_url is not None:
+            self.described = naming.identity(operation, provider, model, base_url)
+            self.conventions = labels.conventions(self.described)
+        self.model_labels = labels.model(provider, model)
+        self.labels: Attributes = {**self.model_labels, semconv.LABEL_OPERATION: operation}
+        self.by_stage = By(self.labels, semconv.LABEL_STAGE)
+        self.by_token = By(self.labels, semconv.LABEL_TYPE)
+        self.by_token_detail = By(self.model_labels, semconv.LABEL_TYPE)
+        self._bounded = labels
+        # Replaced as one, since threads share it.
+        self._answer: tuple[str | None, Attributes, By] = (None, *self._answered(self.conventions))
+
+    @staticmethod
+    def _answered(attributes: Attributes) -> tuple[Attributes, By]:
+        return attributes, By(attributes, semconv.TOKEN_TYPE)
+
+    def answered(self, model: str | None) -> tuple[Attributes, By]:
+        """Return what the metrics of the conventions carry of an operation that is over: as it is, and by token type.
+
+        Args:
+            model: What model the provider says answered.
+        """
+        last, attributes, by_token = self._answer
+        if model != last:
+            more = {} if model is None else {semconv.RESPONSE_MODEL: self._bounded.answer(model)}
+            attributes, by_token = self._answered({**self.conventions, **more})
+            self._answer = model, attributes, by_token
+        return attributes, by_token
+
+
 class Labels:
     """The labels of one round of instrumentation that name providers, models and servers."""
 
-    __slots__ = ("_answers", "_identities", "_loads", "_models", "_providers", "_turns")
+    __slots__ = ("_answers", "_identities", "_known", "_loads", "_models", "_providers", "_turns")
 
     def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str, str | None], Identity] = {}
         self._providers = Bounded(MAX_PROVIDERS)
         self._models = Bounded(MAX_MODELS)
         self._identities = Bounded(MAX_MODELS)
         self._answers = Bounded(MAX_MODELS)
         self._loads = Bounded(MAX_MODELS)
         self._turns = Bounded(MAX_MODELS)
+
+    def identity(self, operation: str, provider: str, model: str, base_url: str | None = None) -> Identity:
+        """Return what the signals call an operation on a model.
+
+        Args:
+            operation: ``gen_ai.operation.name``.
+            provider: The manifest's id.
+            model: The model without its provider.
+            base_url: Where the requests go; ``None`` for a fallback.
+        """
+        key = operation, provider, model, base_url
+        identity = self._known.get(key)
+        if identity is None:
+            identity = Identity(self, *key)
+            if len(self._known) < MAX_MODELS:
+                self._known[key] = identity
+        return identity
 
     def model(self, provider: str, model: str) -> dict[str, AttributeValue]:
         """Return the labels ``provider`` and ``model``.
@@ -98,7 +214,7 @@ class Labels:
         asked = {semconv.LABEL_PROVIDER: provider, semconv.LABEL_MODEL: model}
         return {label: name if known else semconv.OTHER for label, name in asked.items() if name is not None}
 
-    def identity(self, identity: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
+    def conventions(self, identity: Attributes) -> Attributes:
         """Return what the metrics of the conventions carry of an operation: all of it, or no name from outside.
 
         Args:

@@ -6,6 +6,7 @@ It is off by default. ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -54,7 +55,7 @@ class Content:
         mode = get_content_capturing_mode()
         return cls(mode, mode in _ON_EVENTS if emit_event is None else emit_event, completion_hook, logger)
 
-    @property
+    @functools.cached_property
     def wanted(self) -> bool:
         """Whether anything needs the messages."""
         return self.mode is not ContentCapturingMode.NO_CONTENT or self.hook is not None

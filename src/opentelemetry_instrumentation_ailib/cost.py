@@ -62,7 +62,6 @@ class Pricer:
         # To find a model takes up to a millisecond, to find none as long.
         self._find = lru_cache(maxsize=_MAX_MODELS)(self._search)
 
-    @guarded
     def price(self, provider_id: str, model: str, usage: Usage, *, text_only: bool = False) -> float | None:
         """Return what the tokens of a call cost in USD, now; ``None`` where that is not known.
 
@@ -146,12 +145,10 @@ def _rates(prices: Any, tokens: int) -> dict[str, float]:
 
 
 def _cost(rates: dict[str, float], usage: Usage) -> float | None:
-    sides = (
-        _side(rates, _INPUT, usage.input, ((_CACHE_READ, usage.cache_read), (_CACHE_WRITE, usage.cache_write))),
-        _side(rates, _OUTPUT, usage.output, ((_REASONING, usage.reasoning),)),
-    )
-    known = [side for side in sides if side is not None]
-    return sum(known) / _TOKENS_OF_A_RATE if len(known) == len(sides) else None
+    cached = ((_CACHE_READ, usage.cache_read), (_CACHE_WRITE, usage.cache_write))
+    sent = _side(rates, _INPUT, usage.input, cached)
+    made = _side(rates, _OUTPUT, usage.output, ((_REASONING, usage.reasoning),))
+    return None if sent is None or made is None else (sent + made) / _TOKENS_OF_A_RATE
 
 
 def _side(

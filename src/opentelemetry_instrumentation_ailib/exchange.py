@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
@@ -36,40 +38,36 @@ class Exchange:
         context: The context to send the request in.
     """
 
+    __slots__ = ("_attributes", "_kind", "_operation", "_span", "context")
+
     def __init__(self, operation: Operation, transport: Any, method: str, path: str) -> None:
         base_url = str(transport._base_url)
         self._operation = operation
         self._kind = operation.attempts.begin()
         operation.stage = semconv.HTTP_TRANSPORT
-        operation.secrets.update(credentials(base_url, transport._credential.secret))
+        operation.conceal(credentials(base_url, transport._credential.secret))
         self._span = self._start_span(base_url, method, path) if operation.recorded else None
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
-        # Of a header that cannot be sent the error has the text.
-        sendable = all(str(value).isprintable() for value in transport._auth_headers.values())
-        exposed = transport._auth_query_params or not sendable
-        self.context = without_http_spans(context) if exposed else context
+        self.context = without_http_spans(context) if exposed(transport) else context
         self._attributes: dict[str, AttributeValue] = {}
 
     @guarded
     def _start_span(self, base_url: str, method: str, path: str) -> Span | None:
         # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
-        operation = self._operation
-        address, port = naming.server(base_url)
-        attributes: dict[str, AttributeValue] = {
-            semconv.HTTP_REQUEST_METHOD: method,
-            semconv.URL_PATH: naming.url_path(base_url, path),
-        }
-        if address is not None:
-            attributes[semconv.SERVER_ADDRESS] = address
-        if port is not None:
-            attributes[semconv.SERVER_PORT] = port
+        operation, attributes = self._operation, _described(base_url, method, path)
         if self._kind != semconv.INITIAL:
-            attributes[semconv.HTTP_REQUEST_RESEND_COUNT] = operation.attempts.resends
+            attributes = {**attributes, semconv.HTTP_REQUEST_RESEND_COUNT: operation.attempts.resends}
         began = operation.began.later().epoch
         return operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes, began)
 
+    def attach(self) -> object | None:
+        """Enter its context; return what leaves it, or ``None`` where it is the operation's, which is entered."""
+        return None if self.context is self._operation.context else attach(self.context)
+
     def note(self, response: Any) -> None:
         """Take status code and request id from an ``httpx.Response`` or the runtime's ``RemoteError``."""
+        if self._span is None:
+            return
         status_code = getattr(response, "status_code", None)
         if isinstance(status_code, int):
             self._attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status_code
@@ -93,7 +91,47 @@ class Exchange:
         _end_attempt(self._operation, self._kind, error)
 
 
+@lru_cache(maxsize=256)
+def _described(base_url: str, method: str, path: str) -> Mapping[str, AttributeValue]:
+    address, port = naming.server(base_url)
+    attributes: dict[str, AttributeValue] = {
+        semconv.HTTP_REQUEST_METHOD: method,
+        semconv.URL_PATH: naming.url_path(base_url, path),
+    }
+    if address is not None:
+        attributes[semconv.SERVER_ADDRESS] = address
+    if port is not None:
+        attributes[semconv.SERVER_PORT] = port
+    return attributes
+
+
+def exposed(transport: Any) -> bool:
+    """Return whether an HTTP client's span would tell the credential: in the URL, or in the error about a header.
+
+    Args:
+        transport: The runtime's ``HttpTransport``.
+    """
+    sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
+    return not sendable or bool(transport._auth_query_params)
+
+
+@guarded
+def begin_exchange(operation: Operation, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange:
+    """Begin the exchange of a request.
+
+    Args:
+        operation: The operation it belongs to.
+        transport: The runtime's ``HttpTransport``.
+        args: The arguments of its method, first of all the HTTP method and the path.
+        kwargs: Those by name.
+    """
+    operation.leave()  # Where nothing else says that the request is compiled, this does.
+    method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
+    return Exchange(operation, transport, str(method), str(path))
+
+
 def _request_id(headers: Any) -> Any:
+    # Most answers have neither, and to get one takes httpx a walk through all of them.
     return headers.get("x-request-id") or headers.get("request-id")
 
 
@@ -105,7 +143,7 @@ def without_http_spans(context: Context) -> Context:
     token = attach(context)
     try:
         with suppress_http_instrumentation():
-            return get_current()
+            return current()
     finally:
         detach(token)
 
@@ -121,7 +159,7 @@ class QuietEntry(AbstractAsyncContextManager[Any]):
         self._manager = manager
 
     async def __aenter__(self) -> Any:
-        token = attach(without_http_spans(get_current()))
+        token = attach(without_http_spans(current()))
         try:
             response = await self._manager.__aenter__()
         except BaseException as error:
@@ -147,23 +185,30 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         manager: The runtime's own.
         operation: The operation that streams.
         state: Where the stream notes what passes.
-        begin: Opens the exchange.
+        request: The runtime's transport, and the arguments of its method, by position and by name.
     """
 
+    __slots__ = ("_manager", "_operation", "_request", "_state")
+
     def __init__(
-        self, manager: Any, operation: Operation, state: StreamState, begin: Callable[[], Exchange | None]
+        self,
+        manager: Any,
+        operation: Operation,
+        state: StreamState,
+        request: tuple[Any, tuple[Any, ...], dict[str, Any]],
     ) -> None:
         self._manager = manager
         self._operation = operation
         self._state = state
-        self._begin = begin
+        self._request: Any = request
 
     async def __aenter__(self) -> Any:
         state, clock, entered = self._state, self._state.clock, perf_counter()
         clock.compile = entered - clock.started - clock.exchange  # The exchanges of earlier attempts.
         state.sending = True
-        exchange = state.exchange = self._begin()
-        token = attach(self._operation.context if exchange is None else exchange.context)
+        request, self._request = self._request, None
+        exchange = state.exchange = begin_exchange(self._operation, *request)
+        token = None if exchange is None else exchange.attach()
         try:
             response = await self._manager.__aenter__()
         except BaseException as error:

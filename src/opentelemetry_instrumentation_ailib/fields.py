@@ -5,9 +5,8 @@ Everything takes what comes: wrong types and shapes yield less, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.util.types import AttributeValue
 
@@ -70,8 +69,8 @@ _PARAMETERS: Final = {
 _OUTPUT_TYPES: Final = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def request_attributes(builder: Any) -> Iterator[tuple[str, AttributeValue]]:
-    """Yield the attributes that the conventions define for a chat request and this one sets.
+def request_attributes(builder: Any) -> dict[str, AttributeValue]:
+    """Return the attributes that the conventions define for a chat request and this one sets.
 
     Args:
         builder: The runtime's ``ChatRequestBuilder``. ``param()`` values win, as they do in the payload.
@@ -85,23 +84,24 @@ def request_attributes(builder: Any) -> Iterator[tuple[str, AttributeValue]]:
     extra = getattr(builder, "_extra_params", None)
     if isinstance(extra, _MAPPINGS):
         parameters.update(extra)
+    attributes: dict[str, AttributeValue] = {}
     for name, value in parameters.items():
-        if name in _PARAMETERS:
+        if value is not None and name in _PARAMETERS:
             attribute, convert = _PARAMETERS[name]
             converted = convert(value)
             if converted is not None:
-                yield attribute, converted
+                attributes[attribute] = converted
     response_format = parameters.get("response_format")
     wanted = response_format.get("type") if isinstance(response_format, _MAPPINGS) else None
     if isinstance(wanted, str) and wanted in _OUTPUT_TYPES:
-        yield semconv.OUTPUT_TYPE, _OUTPUT_TYPES[wanted]
+        attributes[semconv.OUTPUT_TYPE] = _OUTPUT_TYPES[wanted]
+    return attributes
 
 
 # --- usage ---
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts; ``None`` is not known. ``input`` includes cached tokens, ``output`` includes reasoning."""
 
     input: int | None = None
@@ -112,8 +112,7 @@ class Usage:
 
     def merged(self, later: Usage) -> Usage:
         """Return these counts overridden by those of a later report that are known."""
-        known = {f.name: value for f in fields(later) if (value := getattr(later, f.name)) is not None}
-        return replace(self, **known) if known else self
+        return Usage(*(new if new is not None else old for old, new in zip(self, later, strict=True)))
 
 
 def usage(report: Any) -> Usage:
@@ -124,15 +123,16 @@ def usage(report: Any) -> Usage:
     if "prompt_tokens" in report or "completion_tokens" in report:
         sent, completion = _count(report.get("prompt_tokens")), _count(report.get("completion_tokens"))
         reasoning = _detail(report, "completion_tokens_details", "reasoning_tokens")
-        # Some count reasoning apart from the completion: then the total is made of three.
-        total = _sum(sent, completion, reasoning)
-        apart = reasoning and total is not None and _count(report.get("total_tokens")) == total
+        cached = _detail(report, "prompt_tokens_details", "cached_tokens")
+        if reasoning:
+            # Some count it apart from the completion: then the total is made of three.
+            total = _sum(sent, completion, reasoning)
+            apart = total is not None and _count(report.get("total_tokens")) == total
+            completion = _sum(completion, reasoning) if apart else completion
         return Usage(
             input=sent,
-            output=_sum(completion, reasoning) if apart else completion,
-            cache_read=_first(
-                _detail(report, "prompt_tokens_details", "cached_tokens"), _count(report.get("prompt_cache_hit_tokens"))
-            ),
+            output=completion,
+            cache_read=_count(report.get("prompt_cache_hit_tokens")) if cached is None else cached,
             cache_write=_detail(report, "prompt_tokens_details", "cache_write_tokens"),
             reasoning=reasoning,
         )
@@ -152,7 +152,7 @@ def usage(report: Any) -> Usage:
     return Usage(
         input=_sum(_count(report.get("input_tokens")), cache_read, cache_write),
         output=_count(report.get("output_tokens")),
-        cache_read=_first(cache_read, _detail(report, "input_tokens_details", "cached_tokens")),
+        cache_read=_detail(report, "input_tokens_details", "cached_tokens") if cache_read is None else cache_read,
         cache_write=cache_write,
         reasoning=_detail(report, "output_tokens_details", "reasoning_tokens"),
     )
@@ -164,6 +164,8 @@ def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:
 
 
 def _count(value: Any) -> int | None:
+    if value is None:
+        return None
     if type(value) is int and 0 <= value <= _MAX_TOKENS:
         return value
     count = integer(value)
@@ -174,15 +176,10 @@ def _sum(first: int | None, *others: int | None) -> int | None:
     return None if first is None else _count(first + sum(other or 0 for other in others))
 
 
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
-
-
 # --- responses and frames ---
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a provider says about its answer besides the answer itself."""
 
     id: str | None = None
@@ -190,9 +187,9 @@ class Answer:
     finish_reasons: tuple[str, ...] = ()
     usage: Usage = Usage()
 
-    def attributes(self) -> Iterator[tuple[str, AttributeValue]]:
-        """Yield the attributes that the conventions define for what is known."""
-        for attribute, value in (
+    def attributes(self) -> dict[str, AttributeValue]:
+        """Return the attributes that the conventions define for what is known."""
+        known = (
             (semconv.RESPONSE_ID, self.id),
             (semconv.RESPONSE_MODEL, self.model),
             (semconv.RESPONSE_FINISH_REASONS, self.finish_reasons or None),
@@ -201,9 +198,12 @@ class Answer:
             (semconv.USAGE_CACHE_READ_INPUT_TOKENS, self.usage.cache_read),
             (semconv.USAGE_CACHE_WRITE_INPUT_TOKENS, self.usage.cache_write),
             (semconv.USAGE_REASONING_OUTPUT_TOKENS, self.usage.reasoning),
-        ):
-            if value is not None:
-                yield attribute, value
+        )
+        return {attribute: value for attribute, value in known if value is not None}
+
+
+NOTHING: Final = Answer()
+"""What an operation says that was not answered, or whose answer says nothing."""
 
 
 def response_answer(response: Any) -> Answer:
@@ -220,14 +220,17 @@ def response_answer(response: Any) -> Answer:
 
 
 def _finish_reasons(response: Any, body: Mapping[str, Any]) -> tuple[str, ...]:
-    choices = body.get("choices")
-    reasons: list[Any] = []
+    choices, known = body.get("choices"), []
     if isinstance(choices, list):
-        reasons = [choice.get("finish_reason") for choice in choices[:_MAX_ITEMS] if isinstance(choice, _MAPPINGS)]
-    known = tuple(reason for reason in map(text, reasons) if reason)
-    first = text(getattr(response, "finish_reason", None))
-    # A manifest may find the reason elsewhere than in OpenAI's choices.
-    return known or ((first,) if first else ())
+        for choice in choices[:_MAX_ITEMS]:
+            reason = text(choice.get("finish_reason")) if isinstance(choice, _MAPPINGS) else None
+            if reason is not None:
+                known.append(reason)
+    if not known:
+        # A manifest may find the reason elsewhere than in OpenAI's choices.
+        first = text(getattr(response, "finish_reason", None))
+        return () if first is None else (first,)
+    return tuple(known)
 
 
 def frame_answer(frame: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""What keeps our faults to ourselves, and lets go of a context wherever that happens."""
+"""What keeps our faults to ourselves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
-from contextvars import Token
-from typing import ParamSpec, TypeVar, cast
-
-from opentelemetry import context as otel_context
-from opentelemetry.context import Context
+from typing import ParamSpec, TypeVar
 
 _logger = logging.getLogger(__name__)
 
@@ -46,20 +42,3 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
             return None
 
     return call
-
-
-def detach(token: object, error: BaseException | None = None) -> None:
-    """Detach a context.
-
-    A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless, and
-    OpenTelemetry would log an error about it.
-
-    Args:
-        token: What ``attach`` returned.
-        error: The exception that is passing, if any.
-    """
-    if isinstance(error, GeneratorExit) and isinstance(token, Token):
-        with contextlib.suppress(ValueError, RuntimeError):
-            token.var.reset(token)
-        return
-    otel_context.detach(cast("Token[Context]", token))

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.context import Context, attach
+from opentelemetry.context import Context
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import attach, detach
+from opentelemetry_instrumentation_ailib.guard import guarded
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
@@ -62,19 +63,29 @@ def end() -> None:
     _ROOT.removeHandler(_SILENT)
 
 
+def handled(logger: logging.Logger, level: int) -> bool:
+    """Return whether a logger is enabled for a level, and has a handler besides the one that keeps us silent."""
+    known: logging.Logger | None = logger if logger.isEnabledFor(level) else None
+    while known is not None:
+        if any(handler is not _SILENT for handler in known.handlers):
+            return True
+        known = known.parent if known.propagate else None
+    return False
+
+
 def identity(operation: Operation) -> dict[str, AttributeValue | None]:
     """Return the fields that say which operation a record is about; after a fallback, with the model that answers."""
     return {
         semconv.OPERATION_NAME: operation.name,
-        semconv.PROVIDER_ID: operation.provider,
-        semconv.REQUEST_MODEL: operation.model,
+        semconv.PROVIDER_ID: operation.identity.provider,
+        semconv.REQUEST_MODEL: operation.identity.model,
         semconv.REQUEST_ID: operation.attributes.get(semconv.REQUEST_ID),
     }
 
 
 def title(operation: Operation) -> str:
     """Return how messages call an operation: ``chat openai/gpt-4o``."""
-    return f"{operation.name} {operation.provider}/{operation.model}"
+    return f"{operation.name} {operation.identity.full_name}"
 
 
 def emit(

@@ -1,6 +1,7 @@
 """The records about calls, attempts, streams, manifests and stages.
 
-Each function asks first whether its logger is enabled, and else does nothing. No record has message content, and of an
+Each function asks first whether its logger is enabled, and else does nothing; of what happens with every call the
+caller asks. No record has message content, and of an
 exception only its type.
 """
 
@@ -47,10 +48,10 @@ __all__ = [
 
 _STREAM_ENDS: Final = {
     semconv.EMPTY: (
-        "The stream of %s/%s brought %d bytes in %d frames and not one event: its manifest maps none of its frames"
+        "The stream of %s brought %d bytes in %d frames and not one event: its manifest maps none of its frames"
     ),
     semconv.TRUNCATED: (
-        "The stream of %s/%s ended after %d bytes in %d frames without a finish reason or a done signal: "
+        "The stream of %s ended after %d bytes in %d frames without a finish reason or a done signal: "
         "its answer may be cut off"
     ),
 }
@@ -76,8 +77,6 @@ def request_finished(
         usage: The tokens it took, as far as they are known.
         finish_reasons: Why the model stopped.
     """
-    if not REQUEST.isEnabledFor(logging.INFO):
-        return
     fields = {
         **operation.attributes,
         **identity(operation),
@@ -168,7 +167,7 @@ def stream_ended(operation: Operation, outcome: str, *, bytes: int, frames: int)
     if message is None or not STREAM.isEnabledFor(logging.WARNING):
         return
     fields = {semconv.STREAM_OUTCOME: outcome, semconv.STREAM_BYTES: bytes, semconv.STREAM_FRAMES: frames}
-    arguments = operation.provider, operation.model, bytes, frames
+    arguments = operation.identity.full_name, bytes, frames
     emit(STREAM, logging.WARNING, operation.context, {**identity(operation), **fields}, message, *arguments)
 
 
@@ -221,8 +220,6 @@ def stage_finished(
         seconds: How long it took, or its exclusive time in a stream.
         attributes: What is known of it besides: sizes and counts.
     """
-    if not PIPELINE.isEnabledFor(logging.DEBUG):
-        return
     known = attributes or {}
     fields = {**identity(operation), **known, semconv.STAGE: stage, semconv.STAGE_DURATION: seconds}
     details = "".join(f", {name}={value}" for name, value in known.items())

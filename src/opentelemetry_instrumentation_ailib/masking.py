@@ -8,8 +8,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -48,32 +47,30 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def credentials(base_url: str, credential: str | None) -> Iterator[str]:
-    """Yield what a request says to be let in.
+def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:
+    """Return what a request says to be let in.
 
     Args:
         base_url: Where it goes, perhaps with a password.
         credential: The provider's.
     """
-    if credential:
-        yield credential
-    if "@" in base_url:
-        password = urlsplit(base_url).password
-        if password:
-            yield unquote(password)
+    password = urlsplit(base_url).password if "@" in base_url else None
+    said = credential, password and unquote(password)
+    return tuple(filter(None, said))
 
 
 def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
     """Return what a provider says about its answer without the credentials that it may quote in there."""
-    # A placeholder (``none``, ``test``) is no secret, and part of many a name.
-    known = [secret for secret in secrets if len(secret) >= _MIN_SECRET]
-    cores = [max(_WORDS.findall(secret), key=len, default="") for secret in known]
-    texts = [text for text in (answer.id, answer.model, *answer.finish_reasons) if text]
-    if not any(core in text for text in texts for core in cores):
+    known = []
+    said = "\n".join(filter(None, (answer.id, answer.model, *answer.finish_reasons)))
+    for secret in secrets:
+        # A placeholder (``none``, ``test``) is no secret, and part of many a name.
+        if len(secret) >= _MIN_SECRET and max(_WORDS.findall(secret), key=len, default="") in said:
+            known.append(secret)
+    if not known:
         return answer
     quoted = forms(*known)
-    return replace(
-        answer,
+    return answer._replace(
         id=answer.id and redacted(answer.id, quoted),
         model=answer.model and redacted(answer.model, quoted),
         finish_reasons=tuple(redacted(reason, quoted) for reason in answer.finish_reasons),

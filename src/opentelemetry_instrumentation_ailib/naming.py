@@ -42,6 +42,7 @@ def provider_name(provider_id: str) -> str:
     return _PROVIDER_NAMES.get(provider_id) or bounded(provider_id, _MAX_TEXT)
 
 
+@lru_cache(maxsize=256)
 def model_name(model: str) -> str:
     """Return what follows the first ``/`` of a model string: ``openai/gpt-4o`` is ``gpt-4o``."""
     return bounded(model.partition("/")[2] or model, _MAX_TEXT)
@@ -71,7 +72,6 @@ def url_path(base_url: str, path: str) -> str:
         return "/"
 
 
-@lru_cache(maxsize=256)
 def identity(operation: str, provider_id: str, model: str, base_url: str) -> dict[str, AttributeValue]:
     """Return what the conventions want known of an operation from its start, on its span and on its metrics.
 
@@ -80,8 +80,6 @@ def identity(operation: str, provider_id: str, model: str, base_url: str) -> dic
         provider_id: The manifest's id.
         model: The model without its provider.
         base_url: Where the requests go.
-
-    The result is shared: copy it before changing it.
     """
     attributes: dict[str, AttributeValue] = {
         semconv.OPERATION_NAME: operation,
@@ -126,7 +124,11 @@ def error_stage(kind: str, current: str) -> str:
 
 def text(value: Any) -> str | None:
     """Return a string from outside as an attribute can carry it: valid UTF-8, of bounded length."""
-    return bounded(value, _MAX_TEXT) if isinstance(value, str) and value else None
+    if not isinstance(value, str):
+        return None
+    # As nearly all come.
+    ready = len(value) <= _MAX_TEXT and value.isascii()
+    return (value if ready else bounded(value, _MAX_TEXT)) or None
 
 
 def bounded(value: str, length: int) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import Context, create_key, get_current, set_value
+from opentelemetry.context import Context, create_key, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanKind, get_current_span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, naming, operation_end, semconv
+from opentelemetry_instrumentation_ailib import loggers, logs, naming, operation_end, semconv
 from opentelemetry_instrumentation_ailib.attempts import Attempts
-from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.context import NOWHERE, current
+from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer
 from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _KEY = create_key(__name__)
 
 def current_operation() -> Operation | None:
     """Return the operation whose context is current, so that a stage finds its parent; none where suppressed."""
-    context = get_current()
+    context = current()
     operation = context.get(_KEY)
     if not isinstance(operation, Operation):
         return None
@@ -45,23 +48,22 @@ class Operation:
         telemetry: The bundle.
         name: ``gen_ai.operation.name``.
         provider_id: The manifest's id.
-        model: The model as the metrics label it.
+        model: The model without its provider.
         base_url: Where the requests go.
         request: The runtime's request object, for the request hook.
         attributes: What the request says, by the names of the conventions.
+        heard: Whether anyone listens to what is told of the operation as it goes. Where nobody does, only what its end
+            says about its provider and to its caller's statistics is noted.
 
     Attributes:
         name: ``gen_ai.operation.name``.
+        heard: As above.
         span: The operation span.
         recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
         context: The context in which the stages run and everything is recorded.
-        provider: The manifest's id: after a fallback, of the one that answers.
-        model: The model without its provider: after a fallback, the one that answers.
-        labels: ``provider``, ``model`` and ``operation`` of the metrics: those two as far as they may be labels.
-        model_labels: ``provider`` and ``model`` alone.
-        asked: The labels of the model that the caller asked for.
+        asked: What the signals call the operation on the model that the caller asked for.
+        identity: The same for the model that answers: after a fallback, another.
         described: The attributes of the conventions that were known at the start.
-        identity: Those among them that the metrics of the conventions carry.
         attributes: Attributes of our own that the span gets at the end.
         caller: The client whose next call belongs to this operation.
         loader: The runtime's loader that brings the manifests of fallback models.
@@ -69,7 +71,7 @@ class Operation:
         stage: Where the call stands, which is where an error counts.
         attempts: The HTTP exchanges.
         waited: Seconds queued in the executor; ``None`` without one.
-        began: When it began.
+        began: When it began, where it is heard.
         stream: What is known of the stream, where the operation is one.
         secrets: The credentials of the requests, never to be recorded.
         conversation: What the request says, where that is captured.
@@ -77,7 +79,30 @@ class Operation:
         text_only: Whether the request is known to hold nothing but text.
         unseen: The kind of the one exchange of a call whose exchange cannot be seen.
         statistics: The runtime's statistics of the call, where the caller gets them.
+        ended: Whether it has ended.
     """
+
+    # What most operations have no use for costs them nothing.
+    span: Span = INVALID_SPAN
+    recorded = False
+    request: Any = None
+    described: Mapping[str, AttributeValue] = MappingProxyType({})
+    secrets: tuple[str, ...] = ()
+    began = Moment(0.0, 0)
+    caller: Any = None
+    loader: Any = None
+    executor: Any = None
+    stream: StreamState | None = None
+    conversation: Conversation | None = None
+    outputs: Sequence[OutputMessage] = ()
+    waited: float | None = None
+    text_only = False
+    unseen: str | None = None
+    statistics: Any = None
+    _queued: Moment | None = None
+    _mistaken: tuple[weakref.ref[BaseException], str] | None = None
+    _open: tuple[str, Moment] | None = None
+    ended = False
 
     def __init__(
         self,
@@ -89,59 +114,61 @@ class Operation:
         base_url: str,
         request: Any,
         attributes: Mapping[str, AttributeValue] | None = None,
+        heard: bool = True,
     ) -> None:
-        context = get_current()
         self.telemetry = telemetry
         self.name = name
-        self.request = request
-        self.provider, self.model = provider_id, model
-        identity = naming.identity(name, provider_id, model, base_url)
-        self.identity = telemetry.labels.identity(identity)
-        self.described: dict[str, AttributeValue] = {**identity, **(attributes or {})}
-        self.began = now()
-        self.span = telemetry.tracer.start_span(
-            f"{name} {model}", context, SpanKind.CLIENT, self.described, start_time=self.began.epoch
+        self.heard = heard
+        self.identity = self.asked = telemetry.labels.identity(name, provider_id, model, base_url)
+        self.stage = semconv.CLIENT
+        self.attributes: dict[str, AttributeValue] = {}
+        self.attempts = Attempts(self.identity.full_name)
+        context = current()
+        if heard:
+            self.began = now()
+            context = self._start(context, attributes or {})
+        self.context: Context = set_value(_KEY, self, context)
+        if heard:
+            self._announce(request)
+
+    def _start(self, context: Context, attributes: Mapping[str, AttributeValue]) -> Context:
+        described = {**self.asked.described, **attributes}
+        if self.telemetry.content.emits:
+            self.described = described
+        self.attributes[semconv.PROVIDER_ID] = self.asked.provider
+        self.span = self.telemetry.tracer.start_span(
+            self.asked.span_name, context, SpanKind.CLIENT, described, start_time=self.began.epoch
         )
         self.recorded = self.span.is_recording()
-        self.context: Context = set_value(_KEY, self, set_span_in_context(self.span, context))
-        self.model_labels = telemetry.labels.model(provider_id, model)
-        self.labels = self.asked = {**self.model_labels, semconv.LABEL_OPERATION: name}
-        self.attributes: dict[str, AttributeValue] = {semconv.PROVIDER_ID: provider_id}
-        self.caller: Any = None
-        self.loader: Any = None
-        self.executor: Any = None
-        self.stage = semconv.CLIENT
-        self.attempts = Attempts(f"{provider_id}/{model}")
-        self.waited: float | None = None
-        self.stream: StreamState | None = None
-        self.secrets: set[str] = set()
-        self.conversation: Conversation | None = None
-        self.outputs: list[OutputMessage] = []
-        self.text_only = False
-        self.unseen: str | None = None
-        self.statistics: Any = None
-        self._queued: Moment | None = None
-        self._mistaken: tuple[weakref.ref[BaseException], str] | None = None
-        self._open: tuple[str, Moment] | None = None
-        self._ended = False
-        telemetry.instruments.requests_in_flight.add(1, self.asked, context=self.context)
+        return set_span_in_context(self.span, context)
+
+    def _announce(self, request: Any) -> None:
+        self.request = request
+        self.telemetry.instruments.requests_in_flight.add(1, self.asked.labels, context=self.context)
+        if self.telemetry.request_hook is None:
+            return
         try:
-            operation_end.call_hook(telemetry.request_hook, self.span, request)
+            operation_end.call_hook(self.telemetry.request_hook, self.span, request)
         except BaseException as error:  # sys.exit(), Ctrl-C: the call is not going to be made.
             self.end(error=error)
             raise
 
     def answered_by(self, provider_id: str, model: str) -> None:
         """Note which manifest and model the next attempt asks: after a fallback, others than before."""
-        if (self.provider, self.model) == (provider_id, model):
-            return
-        self.provider, self.model = provider_id, model
-        self.model_labels = self.telemetry.labels.model(provider_id, model)
-        self.labels = {**self.model_labels, semconv.LABEL_OPERATION: self.name}
+        if (self.identity.provider, self.identity.model) != (provider_id, model):
+            self.identity = self.telemetry.labels.identity(self.name, provider_id, model)
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Note credentials of the requests, never to be recorded."""
+        for secret in secrets:
+            if secret not in self.secrets:
+                self.secrets += (secret,)
 
     def identify(self, statistics: Any) -> None:
         """Note the runtime's statistics of the call, which say by what id the caller knows it."""
         self.statistics = statistics
+        if not self.heard:  # Without a span of its own the call is where its caller is.
+            self.span = NonRecordingSpan(get_current_span(self.context).get_span_context())
         self.attributes[semconv.REQUEST_ID] = statistics.client_request_id
         for identified in self.telemetry.identified:
             identified(self)
@@ -149,7 +176,8 @@ class Operation:
     def enqueue(self) -> None:
         """Note that the call is in the executor's hands: until an attempt begins it queues there, or is refused."""
         self.stage = semconv.RESILIENCE
-        self._queued = self.began.later()
+        if self.heard:
+            self._queued = self.began.later()
 
     def dequeue(self) -> None:
         """Note that it is not any more."""
@@ -175,25 +203,24 @@ class Operation:
         busy: float | None = None,
         end_time: int | None = None,
         error: str | None = None,
-        attributes: dict[str, AttributeValue] | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
     ) -> None:
         """Record a stage that is over.
 
         Args:
             stage: One of ``semconv.STAGES``.
-            began: When it began.
+            began: When it began, where it is heard.
             busy: Its exclusive time in seconds, for a stage of a stream; else it is over now, and had its time alone.
             end_time: When it ended, in nanoseconds since the epoch; now by default.
             error: Its error type.
             attributes: What the span gets besides.
         """
         seconds = began.elapsed() if busy is None else busy
-        attributes = dict(attributes or ())
         self.record_stage_duration(stage, seconds, attributes)
         if not self.recorded:
             return
         if busy is not None:
-            attributes[semconv.BUSY_TIME] = busy
+            attributes = {**(attributes or {}), semconv.BUSY_TIME: busy}
         span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
         end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
 
@@ -205,14 +232,16 @@ class Operation:
             seconds: How long it took.
             attributes: What is known of it besides, for the log.
         """
-        labels = {**self.labels, semconv.LABEL_STAGE: stage}
+        labels = self.identity.by_stage[stage]
         self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.context)
-        logs.stage_finished(self, stage, seconds, attributes=attributes)
+        if loggers.PIPELINE.isEnabledFor(logging.DEBUG):
+            logs.stage_finished(self, stage, seconds, attributes=attributes)
 
     def enter(self, stage: str, began: Moment | None = None) -> None:
         """Note that a stage began, now by default, that ends when ``leave`` is called."""
         self.stage = stage
-        self._open = stage, began or self.began.later()
+        if self.heard:
+            self._open = stage, began or self.began.later()
 
     def leave(self, error: str | None = None) -> bool:
         """Record the stage that was entered, whether it came to its end or not (broken JSON), and return if one was."""
@@ -240,11 +269,11 @@ class Operation:
             duration: Seconds since the start, where a more exact measure than the time until now exists.
             outcome: How a stream ended.
         """
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
-        operation_end.end(self, answer or Answer(), response, error, duration, outcome)
+        self.ended = True
+        operation_end.end(self, answer or NOTHING, response, error, duration, outcome)
         # The context refers to this operation: let go, so that no garbage collection is needed.
-        self.context = set_value(_KEY, None, self.context)
-        self.outputs, self.conversation = [], None
+        self.context = set_value(_KEY, None, self.context) if self.heard else NOWHERE
+        self.outputs, self.conversation = (), None
         self.request = self.caller = self.loader = self.executor = self.stream = self.statistics = None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import logs, naming, semconv
+from opentelemetry_instrumentation_ailib import loggers, logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.cardinality import By
+from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
@@ -39,45 +41,62 @@ def end(
         duration: Seconds since the start; until now by default.
         outcome: How a stream ended.
     """
-    answer = _clean(answer, operation.secrets) or Answer()
-    kind = _error_type(operation, error)
-    _leave(operation, kind)
-    if duration is None:
-        duration = operation.began.elapsed()
-    _measure(operation, answer, kind, duration)
-    _price(operation, answer.usage)
+    kind = None if error is None else _error_type(operation, error)
+    if operation.heard:
+        answer = _clean(answer, operation.secrets) or NOTHING
+        _leave(operation, kind)
+        if duration is None:
+            duration = operation.began.elapsed()
+        _measure(operation, answer, kind, duration)
+        _price(operation, answer.usage)
+        _end_span(operation, answer, response, error, kind, duration)
+        for observe in operation.telemetry.observers:
+            observe(operation, answer, kind, duration)
+    for note in operation.telemetry.outcomes:
+        note(operation, kind)
+    if operation.statistics is not None:
+        for account in operation.telemetry.accountants:
+            account(operation, answer)
+    if duration is not None and operation.heard and loggers.REQUEST.isEnabledFor(logging.INFO):
+        logs.request_finished(
+            operation,
+            outcome=outcome or (semconv.ERROR if kind else semconv.OK),
+            duration=duration,
+            error=kind,
+            usage=answer.usage,
+            finish_reasons=answer.finish_reasons,
+        )
+
+
+def _end_span(
+    operation: Operation,
+    answer: Answer,
+    response: Any,
+    error: BaseException | str | None,
+    kind: str | None,
+    duration: float,
+) -> None:
     attributes = _describe(operation, answer, kind) or {}
     try:
         if operation.conversation is not None:
             _capture(operation, operation.conversation, attributes)
-        if response is not None:
+        if response is not None and operation.telemetry.response_hook is not None:
             call_hook(operation.telemetry.response_hook, operation.span, response)
     finally:  # A hook may end the program.
         if kind is not None:
             _fail(operation, error)
-        _end_span(operation, duration)
-    for observe in operation.telemetry.observers:
-        observe(operation, answer, kind, duration)
-    logs.request_finished(
-        operation,
-        outcome=outcome or (semconv.ERROR if kind else semconv.OK),
-        duration=duration,
-        error=kind,
-        usage=answer.usage,
-        finish_reasons=answer.finish_reasons,
-    )
+        _end(operation.span, operation.began.after(duration))
 
 
 @guarded
-def _error_type(operation: Operation, error: BaseException | str | None) -> str | None:
-    operation.dequeue()
+def _error_type(operation: Operation, error: BaseException | str) -> str | None:
     return operation.error_type(error)
 
 
 @guarded
 def _measure(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
-    instruments, labels, context = operation.telemetry.instruments, operation.labels, operation.context
-    instruments.requests_in_flight.add(-1, operation.asked, context=context)
+    instruments, labels, context = operation.telemetry.instruments, operation.identity.labels, operation.context
+    instruments.requests_in_flight.add(-1, operation.asked.labels, context=context)
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
     _count_tokens(operation, answer.usage)
@@ -91,24 +110,23 @@ def _count_tokens(operation: Operation, usage: Usage) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
     for kind, count in (("input", usage.input), ("output", usage.output)):
         if count:
-            instruments.tokens.add(count, {**operation.labels, semconv.LABEL_TYPE: kind}, context=context)
+            instruments.tokens.add(count, operation.identity.by_token[kind], context=context)
     kinds = (("cache_read", usage.cache_read), ("cache_write", usage.cache_write), ("reasoning", usage.reasoning))
     for kind, count in kinds:
         if count:
-            instruments.token_details.add(count, {**operation.model_labels, semconv.LABEL_TYPE: kind}, context=context)
+            instruments.token_details.add(count, operation.identity.by_token_detail[kind], context=context)
 
 
 def _measure_conventions(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
-    attributes = dict(operation.identity)
-    if answer.model is not None:
-        attributes[semconv.RESPONSE_MODEL] = operation.telemetry.labels.answer(answer.model)
+    attributes, by_token = operation.asked.answered(answer.model)
     if error is not None:
-        attributes[semconv.ERROR_TYPE] = error
+        attributes = {**attributes, semconv.ERROR_TYPE: error}
+        by_token = By(attributes, semconv.TOKEN_TYPE)
     instruments.operation_duration.record(duration, attributes, context=context)
     for kind, count in (("input", answer.usage.input), ("output", answer.usage.output)):
         if count is not None:
-            instruments.token_usage.record(count, {**attributes, semconv.TOKEN_TYPE: kind}, context=context)
+            instruments.token_usage.record(count, by_token[kind], context=context)
 
 
 @guarded
@@ -116,21 +134,20 @@ def _price(operation: Operation, usage: Usage) -> None:
     pricer = operation.telemetry.pricer
     if pricer is None:
         return
-    cost = pricer.price(operation.provider, operation.model, usage, text_only=operation.text_only)
+    asked = operation.identity
+    cost = pricer.price(asked.provider, asked.model, usage, text_only=operation.text_only)
     if cost is not None:
         operation.attributes[semconv.COST] = cost
-        operation.telemetry.instruments.cost.add(cost, operation.model_labels, context=operation.context)
+        operation.telemetry.instruments.cost.add(cost, asked.model_labels, context=operation.context)
 
 
 @guarded
 def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue] | None:
     if operation.conversation is None and not operation.recorded:
         return None
-    attributes: dict[str, AttributeValue] = {
-        **dict(answer.attributes()),
-        **operation.attributes,
-        semconv.ATTEMPTS: operation.attempts.count,
-    }
+    attributes = answer.attributes()
+    attributes.update(operation.attributes)
+    attributes[semconv.ATTEMPTS] = operation.attempts.count
     if operation.waited is not None:
         attributes[semconv.RESILIENCE_WAIT] = operation.waited
     if error is not None:
@@ -142,21 +159,22 @@ def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[s
 @guarded
 def _capture(operation: Operation, conversation: Conversation, attributes: dict[str, AttributeValue]) -> None:
     content = operation.telemetry.content
-    conversation = fitted(replace(conversation, outputs=operation.outputs), *operation.secrets)
+    conversation = fitted(replace(conversation, outputs=list(operation.outputs)), *operation.secrets)
     operation.span.set_attributes(content.span_attributes(conversation))
     content.finish(operation.span, operation.context, {**operation.described, **attributes}, conversation)
 
 
 @guarded
 def _leave(operation: Operation, error: str | None) -> None:
+    operation.dequeue()
     operation.leave(error)
     if operation.unseen is not None:
         end_attempt(operation, operation.unseen, error)
 
 
 @guarded
-def _end_span(operation: Operation, duration: float) -> None:
-    operation.span.end(operation.began.after(duration))
+def _end(span: Span, end_time: int) -> None:
+    span.end(end_time)
 
 
 _clean, _message = guarded(clean), guarded(safe_message)

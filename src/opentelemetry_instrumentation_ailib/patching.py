@@ -6,8 +6,8 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 from wrapt import FunctionWrapper, register_post_import_hook
 
@@ -63,7 +63,7 @@ class Row:
         """
         owner, name, original = self.resolve()
         patch = Patch(owner, name, original)
-        patch.wrapper = FunctionWrapper(original, self.build(bundle), enabled=patch.is_active)
+        patch.wrapper = FunctionWrapper(original, self.build(bundle), enabled=cast("bool", patch.active))
         setattr(owner, name, patch.wrapper)
         return patch
 
@@ -123,24 +123,21 @@ class Patch:
         name: The attribute.
         original: What stood there.
         wrapper: What was put there.
-        active: Whether it has not been taken back.
+        active: Empty once it was taken back: wrapt asks with every call whether a wrapper is to act, and what has a
+            truth of its own is asked in no time.
     """
 
     owner: Any
     name: str
     original: Any
     wrapper: Any = None
-    active: bool = True
-
-    def is_active(self) -> bool:
-        """Return whether the wrapper is to act."""
-        return self.active
+    active: list[bool] = field(default_factory=lambda: [True])
 
     def undo(self) -> None:
         """Put back what stood there, be it nothing."""
         # Switched off as well as taken off: bound methods that somebody keeps outlive the patch, and a wrapper that
         # another library put around ours stays where it is.
-        self.active = False
+        self.active.clear()
         if self.owner.__dict__.get(self.name) is not self.wrapper:
             return
         if self.original is _ABSENT:

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from opentelemetry.context import attach, create_key, get_current, get_value, set_value
+from opentelemetry.context import create_key, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_fallback
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage, now
@@ -41,8 +42,8 @@ class _Load:
                 note_fallback(self._operation, wanted, _last_error())
             self._operation.stage = semconv.PROTOCOL_LOAD
         self._began = now()
-        context = self._outside = get_current()
-        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, {}, self._began.epoch)
+        context = self._outside = current()
+        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, start_time=self._began.epoch)
         if self._span is not None:
             context = set_span_in_context(self._span, context)
         self.context = set_value(_LOAD, self, context)

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from opentelemetry.context import attach, get_current
-
 from opentelemetry_instrumentation_ailib import naming, protocol, semconv
-from opentelemetry_instrumentation_ailib.exchange import Exchange, QuietEntry, StreamExchange, without_http_spans
+from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.exchange import (
+    Exchange,
+    QuietEntry,
+    StreamExchange,
+    begin_exchange,
+    exposed,
+    without_http_spans,
+)
 from opentelemetry_instrumentation_ailib.frames import traced
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
@@ -30,6 +36,9 @@ def _compile(telemetry: Telemetry) -> Wrapper:
         operation = current_operation()
         # The clock of a stream measures its compilation.
         if operation is None or operation.stream is not None:
+            return wrapped(*args, **kwargs)
+        if not operation.heard and not operation.attempts.fallbacks:
+            operation.stage = semconv.REQUEST_COMPILE
             return wrapped(*args, **kwargs)
         _begin_compile(operation, kwargs)
         try:
@@ -65,21 +74,17 @@ def _leave(operation: Operation, error: BaseException | None) -> None:
 def _request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
-        if operation is None:
-            return _quietly(wrapped(*args, **kwargs)) if _in_query(instance) else wrapped(*args, **kwargs)
-        return _exchange(operation, wrapped, instance, args, kwargs)
+        if operation is not None:
+            if operation.heard:
+                return _exchange(operation, wrapped, instance, args, kwargs)
+            operation.stage = semconv.HTTP_TRANSPORT
+        return _quietly(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
 
     return run
 
 
-@guarded
-def _in_query(transport: Any) -> bool:
-    # Where the credential is. Outside of a call too it must not be in the span of an HTTP client.
-    return bool(transport._auth_query_params)
-
-
 async def _quietly(call: Any) -> Any:
-    token = attach(without_http_spans(get_current()))
+    token = attach(without_http_spans(current()))
     try:
         response = await call
     except BaseException as error:
@@ -91,8 +96,8 @@ async def _quietly(call: Any) -> Any:
 
 async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     started = perf_counter()
-    exchange = _begin_exchange(operation, instance, args, kwargs)
-    token = attach(operation.context if exchange is None else exchange.context)
+    exchange = begin_exchange(operation, instance, args, kwargs)
+    token = None if exchange is None else exchange.attach()
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
@@ -102,13 +107,6 @@ async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: 
     detach(token)
     _end_request(operation, exchange, started, response, None)
     return response
-
-
-@guarded
-def _begin_exchange(operation: Operation, transport: Any, args: Arguments, kwargs: Keywords) -> Exchange:
-    operation.leave()  # Where nothing else says that the request is compiled, this does.
-    method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
-    return Exchange(operation, transport, str(method), str(path))
 
 
 @guarded
@@ -131,15 +129,13 @@ def _stream_request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None or operation.stream is None:
-            return QuietEntry(wrapped(*args, **kwargs)) if _in_query(instance) else wrapped(*args, **kwargs)
-
-        def begin() -> Exchange | None:
-            return _begin_exchange(operation, instance, args, kwargs)
-
-        return StreamExchange(wrapped(*args, **kwargs), operation, operation.stream, begin)
+            return QuietEntry(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
+        return StreamExchange(wrapped(*args, **kwargs), operation, operation.stream, (instance, args, kwargs))
 
     return run
 
+
+_exposed = guarded(exposed)
 
 # --- pipeline.process and event.map ---
 
@@ -147,14 +143,16 @@ def _stream_request(telemetry: Telemetry) -> Wrapper:
 def _parse(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
+        if operation is None or not operation.heard:
+            if operation is not None:
+                operation.stage = semconv.PIPELINE_PROCESS
+            return wrapped(*args, **kwargs)
         try:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
-            if operation is not None:
-                _leave(operation, error)
+            _leave(operation, error)
             raise
-        if operation is not None:
-            _leave(operation, None)
+        _leave(operation, None)
         return response
 
     return run
@@ -163,7 +161,7 @@ def _parse(telemetry: Telemetry) -> Wrapper:
 def _process(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Any, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
-        state = None if operation is None else operation.stream
+        state = None if operation is None or not operation.heard else operation.stream
         timed = None if operation is None or state is None else _timed(instance, operation, state, args, kwargs)
         if timed is None:
             return wrapped(*args, **kwargs)

@@ -62,9 +62,9 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     if outcome == semconv.ERROR and error is None:
         failure, failed = semconv.STREAM_ERROR, MAP
     operation.stage = STAGE_OF[failed]
-    kind = naming.failure_type(failure)
-    _record_stages(operation, state, {operation.stage: kind})
-    _record_stream(operation, state, outcome)
+    if operation.heard:
+        _record_stages(operation, state, {operation.stage: naming.failure_type(failure)})
+        _record_stream(operation, state, outcome)
     answer = state.answer()
     if state.messages is not None:
         operation.outputs = _messages(state) or []
@@ -75,7 +75,8 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
         duration=clock.total(),
         outcome=outcome,
     )
-    logs.stream_ended(operation, outcome, bytes=state.bytes, frames=state.frames)
+    if operation.heard:
+        logs.stream_ended(operation, outcome, bytes=state.bytes, frames=state.frames)
 
 
 @guarded
@@ -120,7 +121,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
 @guarded
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
     instruments, context = operation.telemetry.instruments, operation.context
-    labels = operation.model_labels
+    labels = operation.identity.model_labels
     instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
     instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)
     # The last frame counts as unmapped if the stream ended before it brought an event.

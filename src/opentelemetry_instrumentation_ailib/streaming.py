@@ -7,37 +7,19 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
-from contextvars import Token
 from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from opentelemetry import context as otel_context
-from opentelemetry.context import Context
-
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import NOWHERE, attach, detach, reset
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_end import end_stream
 from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from opentelemetry_instrumentation_ailib.stream_state import NOTES, StageClock, StreamState
 
-_NOWHERE = Context()
 # What ends a stream goes through: the SDK, the handlers of logs and the queues that these use.
 _LOCKING = ("opentelemetry.sdk", "logging", "queue")
-
-
-class _Switch:
-    """A context variable in place of OpenTelemetry's own, for a runtime context that is none."""
-
-    set = staticmethod(otel_context.attach)
-    reset = staticmethod(otel_context.detach)
-
-
-def _switch() -> Any:
-    # With every chunk the context is entered and left. By way of OpenTelemetry's functions that costs twice as much.
-    token = otel_context.attach(_NOWHERE)
-    otel_context.detach(token)
-    return token.var if isinstance(token, Token) else _Switch
 
 
 async def observed(  # noqa: C901 - with every chunk, a function more would be felt
@@ -58,27 +40,27 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         async for event in events:
             yield event
         return
-    stream, context, switch = _Stream(operation), operation.context, _switch()
+    stream, context = _Stream(operation), operation.context
     state, step = stream.state, events.__anext__
     # A garbage collection takes away references that call back before it finalizes anything.
     wanted = weakref.ref(stream, lambda _: None)
-    clock, attentive, foreign, count, consumer = state.clock, True, True, 0, 0.0
+    clock, heard, attentive, foreign, count, consumer = state.clock, operation.heard, True, True, 0, 0.0
     del operation
     while True:
-        token = switch.set(context) if foreign else None
+        token = attach(context) if foreign else None
         try:
             event = await step()
         except BaseException as error:
             if token is not None:
                 detach(token, error)
-            context = _NOWHERE  # It refers to the operation, and the exception to this.
+            context = NOWHERE  # It refers to the operation, and the exception to this.
             if isinstance(error, StopAsyncIteration):
                 stream.close(exhausted=True)
                 return
             stream.close(error)
             raise
         if token is not None:
-            switch.reset(token)
+            reset(token)
         state.events = count = count + 1
         try:
             note = NOTES.get(event.event_type)
@@ -89,7 +71,8 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         if attentive:
             _note_chunk(stream, event)
             attentive, foreign = state.attentive, state.foreign  # For all chunks, or for the first alone.
-        clock.last = left = perf_counter()
+        if heard:
+            clock.last = left = perf_counter()
         try:
             yield event
         except BaseException:
@@ -102,7 +85,8 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
             # runtime's generator too: by force, if we were closing it by then. The event loop closes that one as well.
             del events, step
             raise
-        clock.consumer = consumer = consumer + (perf_counter() - left)
+        if heard:
+            clock.consumer = consumer = consumer + (perf_counter() - left)
 
 
 class _Stream:
@@ -113,13 +97,14 @@ class _Stream:
     """
 
     def __init__(self, operation: Operation) -> None:
-        chunk_timing, wanted = operation.telemetry.config.chunk_timing, operation.telemetry.content.wanted
-        started = operation.began.seconds
+        chunk_timing = operation.heard and operation.telemetry.config.chunk_timing
+        started, wanted = operation.began.seconds, operation.telemetry.content.wanted
         self.operation: Operation | None = operation
         self.state = operation.stream = StreamState(
             StageClock(started),
             chunk_timing,
             attentive=chunk_timing or wanted,
+            foreign=operation.heard,
             messages=StreamMessages() if wanted else None,
             chunk_arrived=started,
         )
@@ -143,7 +128,8 @@ class _Stream:
         operation, self.operation = self.operation, None
         if operation is not None:
             end_stream(operation, self.state, error, exhausted=exhausted)
-            operation.end()  # Does nothing, unless a fault of ours kept the line above from it.
+            if not operation.ended:  # For a fault of ours.
+                operation.end()
             self.state.exchange = None  # It refers to the operation, which refers to this.
 
 
@@ -160,9 +146,9 @@ def _note_chunk(stream: _Stream, event: Any) -> None:
     instruments = operation.telemetry.instruments
     if state.events == 1:
         state.time_to_first_chunk = seconds
-        instruments.time_to_first_chunk.record(seconds, operation.identity, context=operation.context)
+        instruments.time_to_first_chunk.record(seconds, operation.asked.conventions, context=operation.context)
     else:
-        instruments.time_per_output_chunk.record(seconds, operation.identity, context=operation.context)
+        instruments.time_per_output_chunk.record(seconds, operation.asked.conventions, context=operation.context)
 
 
 def _inside_locks() -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -19,6 +19,7 @@ from opentelemetry_instrumentation_ailib.cardinality import Labels
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content
 from opentelemetry_instrumentation_ailib.fields import Answer
+from opentelemetry_instrumentation_ailib.listeners import Listeners
 from opentelemetry_instrumentation_ailib.live import LiveComponents
 from opentelemetry_instrumentation_ailib.metrics import Instruments
 from opentelemetry_instrumentation_ailib.version import __version__
@@ -26,6 +27,7 @@ from opentelemetry_instrumentation_ailib.version import __version__
 SCOPE = "opentelemetry_instrumentation_ailib"
 
 _BUNDLE = create_key(__name__)
+_STAGES: Final[dict[str, Mapping[str, AttributeValue]]] = {stage: {semconv.STAGE: stage} for stage in semconv.STAGES}
 
 # Gets the operation, its answer, its error type and its duration in seconds.
 Observer = Callable[[Any, Answer, str | None, float], None]
@@ -62,6 +64,20 @@ def now() -> Moment:
     return Moment(time.perf_counter(), time.time_ns())
 
 
+class Bundles(WeakKeyDictionary[Any, "Telemetry"]):
+    """Bundles by client.
+
+    Attributes:
+        used: Whether there ever was one.
+    """
+
+    used = False
+
+    def __setitem__(self, client: Any, bundle: Telemetry) -> None:
+        self.used = True
+        super().__setitem__(client, bundle)
+
+
 @dataclass(frozen=True)
 class Telemetry:
     """Everything a wrapper needs to record.
@@ -72,9 +88,13 @@ class Telemetry:
         components: The resilience components that are alive.
         config: What the user chose.
         content: Where the messages of calls go.
+        listeners: Whether anyone collects any of it.
         labels: What of the names from outside may be a label.
         clients: The bundles of clients that have one of their own.
-        observers: Called with every operation that has ended, its answer, its error type and its duration.
+        observers: Called with every operation that was heard and has ended, its answer, its error type and its
+            duration in seconds.
+        outcomes: Called with every operation that has ended, heard or not, and its error type.
+        accountants: Called with every operation that has ended and whose statistics its caller gets, and its answer.
         identified: Called with every operation whose call statistics have become known.
         request_hook: Called with an operation's span and its request when the span has started.
         response_hook: Called with an operation's span and its response before the span ends.
@@ -85,9 +105,12 @@ class Telemetry:
     components: LiveComponents
     config: Config
     content: Content
+    listeners: Listeners = field(default_factory=lambda: Listeners(certain=True))
     labels: Labels = field(default_factory=Labels)
-    clients: WeakKeyDictionary[Any, Telemetry] = field(default_factory=WeakKeyDictionary)
+    clients: Bundles = field(default_factory=lambda: Bundles())
     observers: tuple[Observer, ...] = ()
+    outcomes: tuple[Callable[[Any, str | None], None], ...] = ()
+    accountants: tuple[Callable[[Any, Answer], None], ...] = ()
     identified: tuple[Callable[[Any], None], ...] = ()
     request_hook: Hook | None = None
     response_hook: Hook | None = None
@@ -113,13 +136,14 @@ class Telemetry:
             components=components,
             config=config,
             content=content,
+            listeners=Listeners(tracer_provider, meter_provider, certain=content.wanted or content.emits),
             request_hook=request_hook,
             response_hook=response_hook,
         )
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        return self.clients.get(client, self) if self.clients else self
+        return self.clients.get(client, self) if self.clients.used else self
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""
@@ -136,23 +160,27 @@ class Telemetry:
         return cost.load()
 
     def start_stage(
-        self, stage: str, context: Context, attributes: dict[str, AttributeValue], start_time: int | None = None
+        self,
+        stage: str,
+        context: Context,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        start_time: int | None = None,
     ) -> Span | None:
         """Start a stage's span, or return ``None`` where the user switched the stage's spans off.
 
         Args:
             stage: One of ``semconv.STAGES``.
             context: The context of the operation, or the current one outside of any.
-            attributes: What is known at the start.
+            attributes: What is known of it besides.
             start_time: Nanoseconds since the epoch; now, if ``None``.
         """
         if stage not in self.config.stages:
             return None
+        known: Mapping[str, AttributeValue] = _STAGES[stage]
+        if attributes:
+            known = {**known, **attributes}
         return self.tracer.start_span(
-            semconv.SPAN_NAMES[stage],
-            context=context,
-            attributes={semconv.STAGE: stage, **attributes},
-            start_time=start_time,
+            semconv.SPAN_NAMES[stage], context=context, attributes=known, start_time=start_time
         )
 
 

@@ -57,7 +57,8 @@ def begin(
     outcomes = Outcomes(feeds_tracker=fills_in)
     telemetry = replace(
         telemetry,
-        observers=tuple(map(guarded, (outcomes.observe, recorder.ended, *((statistics.ended,) if fills_in else ())))),
+        outcomes=(guarded(outcomes.observe),),
+        accountants=tuple(map(guarded, (recorder.ended, *((statistics.ended,) if fills_in else ())))),
         identified=tuple(map(guarded, (recorder.remember, *((statistics.identified,) if fills_in else ())))),
     )
     failures = ExportFailures()

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from opentelemetry.context import attach
 from opentelemetry.trace import Tracer
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented import metrics
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import tracer_to
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.listeners import Listeners
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import SCOPE, Telemetry
 from opentelemetry_instrumentation_ailib.version import __version__
@@ -49,7 +50,7 @@ def _bundle(telemetry: Telemetry, collector: Any, tracer: Any) -> Telemetry | No
     source = _source(tracer)
     if source is not None:
         bundle = replace(bundle, tracer=source)
-    return None if bundle is telemetry else bundle
+    return None if bundle is telemetry else replace(bundle, listeners=Listeners(certain=True))
 
 
 def _source(tracer: Any) -> Tracer | None:

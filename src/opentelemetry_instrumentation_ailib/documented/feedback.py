@@ -83,9 +83,9 @@ class Recorder:
         """Keep where a call's span is, when its id has become known."""
         self._keep(operation, None)
 
-    def ended(self, operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+    def ended(self, operation: Operation, answer: Answer) -> None:
         """Keep the id of a call's answer."""
-        if operation.statistics is not None and answer.id is not None:
+        if answer.id is not None:
             self._keep(operation, answer.id)
 
     def _keep(self, operation: Operation, response_id: str | None) -> None:

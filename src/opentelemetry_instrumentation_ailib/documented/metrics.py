@@ -106,9 +106,10 @@ def observer(collector: Any) -> Observer:
     def observe(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
         from ai_lib_python.telemetry.metrics import MetricLabels
 
+        known = operation.identity.model_labels
         labels = MetricLabels(
-            provider=_label(operation.labels[semconv.LABEL_PROVIDER]),
-            model=_label(operation.labels[semconv.LABEL_MODEL]),
+            provider=_label(known[semconv.LABEL_PROVIDER]),
+            model=_label(known[semconv.LABEL_MODEL]),
         )
         for number in range(operation.attempts.retries):
             collector.record_retry(labels, number + 1)

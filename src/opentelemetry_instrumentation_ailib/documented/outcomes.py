@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib import semconv
-from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.operation import Operation
 
 # The window and the thresholds are those of the runtime's ProviderHealthTracker.
@@ -83,12 +82,12 @@ class Outcomes:
     feeds_tracker: bool = True
     _providers: dict[str, Window] = field(default_factory=dict)
 
-    def observe(self, operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+    def observe(self, operation: Operation, error: str | None) -> None:
         """Note what an operation that has ended says about the providers that it asked."""
         for model, kind in operation.attempts.abandoned:
             self._note(model.partition("/")[0], kind)
         if error is None or _is_evidence(operation.stage, error):
-            self._note(operation.provider, None if error in _ANSWERED else error)
+            self._note(operation.identity.provider, None if error in _ANSWERED else error)
 
     def _note(self, provider: str, error: str | None) -> None:
         window = self._providers.get(provider)
@@ -98,7 +97,7 @@ class Outcomes:
             window = self._providers.setdefault(provider, Window())
         window.times.append(time.monotonic())
         window.errors.append(error)
-        tracker = _tracker() if self.feeds_tracker else None
+        tracker = _tracker() if self.feeds_tracker and _TRACKER_MODULE in sys.modules else None
         if tracker is not None:
             _feed(tracker, provider, error)
 

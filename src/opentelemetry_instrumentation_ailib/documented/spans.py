@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opentelemetry.context import attach
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import (
     Span,
@@ -25,10 +24,11 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import masking, naming
+from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.guard import guarded
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]

@@ -30,11 +30,9 @@ def identified(operation: Operation) -> None:
         operation.statistics.traceparent = traceparent(span)
 
 
-def ended(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
+def ended(operation: Operation, answer: Answer) -> None:
     """Fill in what the runtime leaves empty: token counts of other shapes than OpenAI's, and the number of retries."""
     statistics = operation.statistics
-    if statistics is None:
-        return
     if statistics.prompt_tokens is None:
         statistics.prompt_tokens = answer.usage.input
     if statistics.completion_tokens is None:

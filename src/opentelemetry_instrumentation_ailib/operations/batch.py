@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.context import attach
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
-from opentelemetry_instrumentation_ailib.guard import detach, guarded
+from opentelemetry_instrumentation_ailib.context import attach, detach
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
 

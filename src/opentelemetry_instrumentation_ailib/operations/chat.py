@@ -8,8 +8,10 @@ from typing import Any
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import fields, naming, semconv
+from opentelemetry_instrumentation_ailib.context import current
 from opentelemetry_instrumentation_ailib.conversation import conversation_id
 from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.listeners import streams_are_logged
 from opentelemetry_instrumentation_ailib.live import STATES
 from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
@@ -38,8 +40,16 @@ def _statistics() -> Any:
 
 
 def _begin(
-    telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, stream: bool = False
+    telemetry: Telemetry,
+    client: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    heard: bool = False,
+    stream: bool = False,
 ) -> Operation | None:
+    telemetry = telemetry.of(client)
+    heard = heard or telemetry.listeners.present()
     builder = kwargs.get("builder", args[0] if args else None)
     outer = current_operation()
     if outer is not None and outer.caller is client:
@@ -47,36 +57,39 @@ def _begin(
         outer.caller = None
         return None
     operation = Operation(
-        telemetry.of(client),
+        telemetry,
         name=semconv.CHAT,
         provider_id=naming.text(client._manifest.id) or "",
         model=naming.model_name(str(client._model_id)),
         # A transport of the user's own may have none.
         base_url=str(getattr(client._transport, "_base_url", "")),
         request=builder,
-        attributes=_request_attributes(builder, stream),
+        attributes=_request_attributes(builder, stream) if heard else None,
+        heard=heard,
     )
-    _note_resilience(operation, client)
-    _note_content(operation, client, builder)
+    operation.loader = getattr(client, "_loader", None)
+    operation.executor = executor = getattr(client, "_executor", None)
+    if heard:
+        if executor is not None:
+            _note_breaker(operation, executor)
+        _note_content(operation, client, builder)
     return operation
 
 
 @guarded
 def _request_attributes(builder: Any, stream: bool) -> dict[str, AttributeValue]:
-    attributes = dict(fields.request_attributes(builder))
+    attributes = fields.request_attributes(builder)
     if stream:
         attributes[semconv.REQUEST_STREAM] = True
-    conversation = conversation_id()
+    conversation = conversation_id() if current() else None
     if conversation is not None:
         attributes[semconv.CONVERSATION_ID] = conversation
     return attributes
 
 
 @guarded
-def _note_resilience(operation: Operation, client: Any) -> None:
-    operation.loader = client._loader
-    operation.executor = executor = client._executor
-    if executor is not None and executor.circuit_state in STATES:
+def _note_breaker(operation: Operation, executor: Any) -> None:
+    if executor.circuit_state in STATES:
         operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
 
 
@@ -86,7 +99,7 @@ def _note_content(operation: Operation, client: Any, builder: Any) -> None:
     if content.wanted:
         # The messages of a call that never gets as far as its first exchange are captured, too.
         credential = getattr(client._transport, "_credential", None)
-        operation.secrets.update(credentials("", getattr(credential, "secret", None)))
+        operation.conceal(credentials("", getattr(credential, "secret", None)))
         inputs, system, tools = request_messages(builder)
         operation.conversation = Conversation(inputs, [], system, tools)
     elif content.emits:
@@ -105,14 +118,19 @@ def _begin_with_stats(
 
 
 def _begin_stream(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation | None:
-    operation = _begin(telemetry, client, args, kwargs, stream=True)
-    stats = None if operation is None else _statistics()
+    stats = _statistics()
+    # What the statistics get of the answer is in the first frame as well as in the events.
+    heard = stats is not None or streams_are_logged()
+    operation = _begin(telemetry, client, args, kwargs, heard=heard, stream=True)
     if operation is not None and stats is not None:
         operation.identify(stats)
     return operation
 
 
 def _finish(operation: Operation, response: Any) -> None:
+    if not operation.heard and operation.statistics is None:
+        operation.end()  # Whatever the answer says.
+        return
     if operation.telemetry.content.wanted:
         operation.outputs = _response_messages(response) or []
     operation.end(answer=fields.response_answer(response), response=response)

@@ -1,0 +1,65 @@
+"""Whether anyone listens: what nobody collects is not put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import _internal as metrics
+from opentelemetry.trace import TracerProvider
+
+from opentelemetry_instrumentation_ailib import loggers
+
+# The API's own providers collect nothing: they stand for those that an application may set later, or for none.
+_API: Final = ("opentelemetry.trace", "opentelemetry.metrics")
+
+
+def _collects(provider: Any) -> bool:
+    return not type(provider).__module__.startswith(_API)
+
+
+def _is_set(module: Any, name: str, get: Callable[[], Any]) -> bool:
+    # The functions that return global providers ask the environment each time, which takes longer than all else here.
+    # Without the variables they look at, the functions know.
+    return vars(module)[name] is not None if name in vars(module) else _collects(get())
+
+
+class Listeners:
+    """Those who listen to what is told of a call as it goes: collect it, or read it in the log.
+
+    Args:
+        tracer_provider: Where spans go; ``None`` for the global provider.
+        meter_provider: Where measurements go; ``None`` for the global provider.
+        certain: Whether something else is known to listen.
+    """
+
+    __slots__ = ("_found", "_global_meters", "_global_tracers")
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        certain: bool = False,
+    ) -> None:
+        given = [provider for provider in (tracer_provider, meter_provider) if provider is not None]
+        self._found = certain or any(map(_collects, given))
+        self._global_tracers, self._global_meters = tracer_provider is None, meter_provider is None
+
+    def present(self) -> bool:
+        """Return whether there are any."""
+        # No provider can be unset.
+        self._found = (
+            self._found
+            or (self._global_tracers and _is_set(trace, "_TRACER_PROVIDER", trace.get_tracer_provider))
+            or (self._global_meters and _is_set(metrics, "_METER_PROVIDER", metrics.get_meter_provider))
+        )
+        return self._found or loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
+
+
+def streams_are_logged() -> bool:
+    """Return whether someone reads the log records of a stream's end or of its frames."""
+    return loggers.FRAME.isEnabledFor(loggers.TRACE) or loggers.handled(loggers.STREAM, logging.WARNING)
