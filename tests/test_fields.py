@@ -207,7 +207,7 @@ def test_a_later_report_overrides_what_it_knows() -> None:
 
 def test_a_later_report_that_knows_nothing_changes_nothing() -> None:
     earlier = Usage(input=130, output=1)
-    assert earlier.merged(Usage()) is earlier
+    assert earlier.merged(Usage()) == earlier
 
 
 # --- responses ---

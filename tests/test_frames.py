@@ -20,6 +20,7 @@ from ai_lib_python.types.events import StreamingEvent
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, set_span_in_context
 
+from opentelemetry_instrumentation_ailib.cardinality import Identity, Labels
 from opentelemetry_instrumentation_ailib.frames import traced
 from opentelemetry_instrumentation_ailib.loggers import TRACE
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView
@@ -40,8 +41,7 @@ class Operation:
     attributes: dict[str, Any]
     secrets: set[str] = field(default_factory=set)
     name: str = "chat"
-    provider: str = "openai"
-    model: str = "gpt-4o"
+    identity: Identity = field(default_factory=lambda: Labels().identity("chat", "openai", "gpt-4o"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from opentelemetry.sdk import _logs as sdk
 from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from opentelemetry_instrumentation_ailib import logs
+from opentelemetry_instrumentation_ailib.cardinality import Identity, Labels
 from opentelemetry_instrumentation_ailib.fields import Usage
 from recorder import Recorder
 
@@ -29,8 +30,7 @@ class Operation:
     span: Span
     context: Context
     name: str = "chat"
-    provider: str = "openai"
-    model: str = "gpt-4o"
+    identity: Identity = field(default_factory=lambda: Labels().identity("chat", "openai", "gpt-4o"))
     attributes: dict[str, Any] = field(default_factory=lambda: {"ai_lib.provider.id": "openai"})
 
 
@@ -148,7 +148,7 @@ def test_several_candidates_have_several_finish_reasons(operation: Any, lines: L
 def test_after_a_fallback_the_line_names_who_answered_and_the_span_s_own_attributes(
     operation: Any, lines: Lines
 ) -> None:
-    operation.provider, operation.model = "anthropic", "claude-x"
+    operation.identity = Labels().identity("chat", "anthropic", "claude-x")
     operation.attributes |= {
         "ai_lib.request.id": "r-1",
         "ai_lib.fallback.count": 1,

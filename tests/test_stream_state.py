@@ -59,7 +59,12 @@ class Stream:
         instruments = SimpleNamespace(time_to_first_chunk=SimpleNamespace(record=lambda *_, **__: None))
         telemetry.instruments = instruments
         self.operation: Any = SimpleNamespace(
-            telemetry=telemetry, began=SimpleNamespace(seconds=1.0), context=Context(), identity={}, end=lambda: None
+            telemetry=telemetry,
+            heard=True,
+            ended=True,
+            began=SimpleNamespace(seconds=1.0),
+            context=Context(),
+            asked=SimpleNamespace(conventions={}),
         )
 
     def end(self, operation: Any, state: StreamState, error: Any, *, exhausted: bool) -> None:

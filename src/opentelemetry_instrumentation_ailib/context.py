@@ -5,15 +5,12 @@ By way of OpenTelemetry's functions each step costs several calls, and a call of
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-
-_logger = logging.getLogger(__name__)
 
 NOWHERE: Final = Context()
 """A context without anything."""
@@ -58,4 +55,4 @@ def detach(token: Any, error: BaseException | None = None) -> None:
     except (ValueError, RuntimeError):
         # A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless.
         if not isinstance(error, GeneratorExit):
-            _logger.exception("The context of a call could not be left")
+            otel_context.detach(token)  # Which reports it.

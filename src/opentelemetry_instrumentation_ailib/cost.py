@@ -62,6 +62,7 @@ class Pricer:
         # To find a model takes up to a millisecond, to find none as long.
         self._find = lru_cache(maxsize=_MAX_MODELS)(self._search)
 
+    @guarded
     def price(self, provider_id: str, model: str, usage: Usage, *, text_only: bool = False) -> float | None:
         """Return what the tokens of a call cost in USD, now; ``None`` where that is not known.
 
@@ -106,14 +107,17 @@ class _Model:
 
     def __init__(self, listed: Any) -> None:
         self._listed = listed
+        self._changing = isinstance(listed.prices, list)
         # Replaced as one, since threads share it: the prices, whether they have tiers, and their rates below these.
         self._known: tuple[Any, bool, dict[str, float]] = (None, False, {})
 
     def rates(self, tokens: int) -> dict[str, float]:
         """Return the rates of now for a call with so many input tokens."""
-        # By the time of day, or since a date: the list knows.
-        prices = self._listed.get_prices(datetime.now(timezone.utc))
         known, tiered, flat = self._known
+        prices = known
+        if known is None or self._changing:
+            # By the time of day, or since a date: the list knows.
+            prices = self._listed.get_prices(datetime.now(timezone.utc))
         if prices is not known:
             tiered = any(getattr(price, "tiers", ()) for price in vars(prices).values())
             flat = _rates(prices, 0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -23,6 +23,8 @@ from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamSt
 from opentelemetry_instrumentation_ailib.telemetry import end_stage
 
 _end_attempt = guarded(end_attempt)
+
+_REQUEST_IDS: Final = ("x-request-id", "request-id")
 
 
 class Exchange:
@@ -125,14 +127,18 @@ def begin_exchange(operation: Operation, transport: Any, args: tuple[Any, ...], 
         args: The arguments of its method, first of all the HTTP method and the path.
         kwargs: Those by name.
     """
-    operation.leave()  # Where nothing else says that the request is compiled, this does.
-    method, path = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))[:2]
+    if operation.entered is not None:
+        operation.leave()  # Where nothing else says that the request is compiled, this does.
+    if len(args) < 2:
+        args = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))
+    method, path = args[:2]
     return Exchange(operation, transport, str(method), str(path))
 
 
 def _request_id(headers: Any) -> Any:
-    # Most answers have neither, and to get one takes httpx a walk through all of them.
-    return headers.get("x-request-id") or headers.get("request-id")
+    # Most answers have neither, and to get what is not there takes httpx an exception.
+    known = (headers[name] for name in _REQUEST_IDS if name in headers)
+    return next(known, None)
 
 
 def without_http_spans(context: Context) -> Context:

@@ -39,6 +39,8 @@ def number(value: Any) -> int | float | None:
 
 def integer(value: Any) -> int | None:
     """Return a count that is one: providers also send ``12.0``, ``-1``, ``"12"`` and ``null``."""
+    if type(value) is int and 0 <= value <= _MAX_INTEGER:
+        return value
     whole = _whole(value)
     return whole if whole is not None and whole >= 0 else None
 

@@ -1,7 +1,6 @@
 """The records about calls, attempts, streams, manifests and stages.
 
-Each function asks first whether its logger is enabled, and else does nothing; of what happens with every call the
-caller asks. No record has message content, and of an
+Each function asks first whether its logger is enabled, and else does nothing. No record has message content, and of an
 exception only its type.
 """
 
@@ -77,6 +76,8 @@ def request_finished(
         usage: The tokens it took, as far as they are known.
         finish_reasons: Why the model stopped.
     """
+    if not REQUEST.isEnabledFor(logging.INFO):
+        return
     fields = {
         **operation.attributes,
         **identity(operation),
@@ -220,6 +221,8 @@ def stage_finished(
         seconds: How long it took, or its exclusive time in a stream.
         attributes: What is known of it besides: sizes and counts.
     """
+    if not PIPELINE.isEnabledFor(logging.DEBUG):
+        return
     known = attributes or {}
     fields = {**identity(operation), **known, semconv.STAGE: stage, semconv.STAGE_DURATION: seconds}
     details = "".join(f", {name}={value}" for name, value in known.items())

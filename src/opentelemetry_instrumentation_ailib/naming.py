@@ -124,11 +124,9 @@ def error_stage(kind: str, current: str) -> str:
 
 def text(value: Any) -> str | None:
     """Return a string from outside as an attribute can carry it: valid UTF-8, of bounded length."""
-    if not isinstance(value, str):
-        return None
-    # As nearly all come.
-    ready = len(value) <= _MAX_TEXT and value.isascii()
-    return (value if ready else bounded(value, _MAX_TEXT)) or None
+    if type(value) is str and len(value) <= _MAX_TEXT and value.isascii():
+        return value or None  # As nearly all come.
+    return bounded(value, _MAX_TEXT) if isinstance(value, str) and value else None
 
 
 def bounded(value: str, length: int) -> str:

@@ -79,6 +79,9 @@ class Operation:
         text_only: Whether the request is known to hold nothing but text.
         unseen: The kind of the one exchange of a call whose exchange cannot be seen.
         statistics: The runtime's statistics of the call, where the caller gets them.
+        queued: Since when it queues in the executor, while it does.
+        entered: The stage that it is in and when that began, where ``leave`` ends it.
+        logs_stages: Whether its stages are logged.
         ended: Whether it has ended.
     """
 
@@ -99,9 +102,10 @@ class Operation:
     text_only = False
     unseen: str | None = None
     statistics: Any = None
-    _queued: Moment | None = None
+    queued: Moment | None = None
     _mistaken: tuple[weakref.ref[BaseException], str] | None = None
-    _open: tuple[str, Moment] | None = None
+    entered: tuple[str, Moment] | None = None
+    logs_stages = False
     ended = False
 
     def __init__(
@@ -144,6 +148,7 @@ class Operation:
 
     def _announce(self, request: Any) -> None:
         self.request = request
+        self.logs_stages = loggers.PIPELINE.isEnabledFor(logging.DEBUG)
         self.telemetry.instruments.requests_in_flight.add(1, self.asked.labels, context=self.context)
         if self.telemetry.request_hook is None:
             return
@@ -177,13 +182,13 @@ class Operation:
         """Note that the call is in the executor's hands: until an attempt begins it queues there, or is refused."""
         self.stage = semconv.RESILIENCE
         if self.heard:
-            self._queued = self.began.later()
+            self.queued = self.began.later()
 
     def dequeue(self) -> None:
         """Note that it is not any more."""
-        if self._queued is not None:
-            self.waited = (self.waited or 0.0) + self._queued.elapsed()
-            self._queued = None
+        if self.queued is not None:
+            self.waited = (self.waited or 0.0) + self.queued.elapsed()
+            self.queued = None
 
     def mistaken(self, error: BaseException, kind: str) -> None:
         """Note that an exception of the executor's stands for one of another type, which it took for its own."""
@@ -234,20 +239,20 @@ class Operation:
         """
         labels = self.identity.by_stage[stage]
         self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.context)
-        if loggers.PIPELINE.isEnabledFor(logging.DEBUG):
+        if self.logs_stages:
             logs.stage_finished(self, stage, seconds, attributes=attributes)
 
     def enter(self, stage: str, began: Moment | None = None) -> None:
         """Note that a stage began, now by default, that ends when ``leave`` is called."""
         self.stage = stage
         if self.heard:
-            self._open = stage, began or self.began.later()
+            self.entered = stage, began or self.began.later()
 
     def leave(self, error: str | None = None) -> bool:
         """Record the stage that was entered, whether it came to its end or not (broken JSON), and return if one was."""
-        if self._open is None:
+        if self.entered is None:
             return False
-        (stage, began), self._open = self._open, None
+        (stage, began), self.entered = self.entered, None
         self.record_stage(stage, began, error=error)
         return True
 

@@ -43,12 +43,13 @@ def end(
     """
     kind = None if error is None else _error_type(operation, error)
     if operation.heard:
-        answer = _clean(answer, operation.secrets) or NOTHING
-        _leave(operation, kind)
+        if operation.secrets:
+            answer = _clean(answer, operation.secrets) or NOTHING
+        if operation.entered is not None or operation.queued is not None or operation.unseen is not None:
+            _leave(operation, kind)
         if duration is None:
             duration = operation.began.elapsed()
         _measure(operation, answer, kind, duration)
-        _price(operation, answer.usage)
         _end_span(operation, answer, response, error, kind, duration)
         for observe in operation.telemetry.observers:
             observe(operation, answer, kind, duration)
@@ -83,9 +84,10 @@ def _end_span(
         if response is not None and operation.telemetry.response_hook is not None:
             call_hook(operation.telemetry.response_hook, operation.span, response)
     finally:  # A hook may end the program.
-        if kind is not None:
+        if kind is not None and operation.recorded:
             _fail(operation, error)
-        _end(operation.span, operation.began.after(duration))
+        if operation.recorded:
+            _end(operation.span, operation.began.after(duration))
 
 
 @guarded
@@ -104,6 +106,7 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
         stage = naming.error_stage(error, operation.stage)
         instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
     _measure_conventions(operation, answer, error, duration)
+    _price(operation, answer.usage)
 
 
 def _count_tokens(operation: Operation, usage: Usage) -> None:
@@ -129,7 +132,6 @@ def _measure_conventions(operation: Operation, answer: Answer, error: str | None
             instruments.token_usage.record(count, by_token[kind], context=context)
 
 
-@guarded
 def _price(operation: Operation, usage: Usage) -> None:
     pricer = operation.telemetry.pricer
     if pricer is None:

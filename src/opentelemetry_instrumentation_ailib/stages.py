@@ -46,7 +46,7 @@ def _compile(telemetry: Telemetry) -> Wrapper:
         except BaseException as error:
             _leave(operation, error)
             raise
-        _leave(operation, None)
+        _completed(operation)
         return payload
 
     return run
@@ -55,16 +55,20 @@ def _compile(telemetry: Telemetry) -> Wrapper:
 @guarded
 def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
     operation.dequeue()
-    # A body that an earlier attempt failed to parse: which error that was, nobody told us.
-    operation.attempts.failed |= operation.leave(semconv.OTHER)
+    if operation.entered is not None:
+        # A body that an earlier attempt failed to parse: which error that was, nobody told us.
+        operation.attempts.failed |= operation.leave(semconv.OTHER)
     manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
     if manifest is not None and isinstance(model, str):
         operation.answered_by(naming.text(manifest.id) or "", naming.model_name(model))
     operation.enter(semconv.REQUEST_COMPILE)
 
 
+_completed = guarded(Operation.leave)
+
+
 @guarded
-def _leave(operation: Operation, error: BaseException | None) -> None:
+def _leave(operation: Operation, error: BaseException) -> None:
     operation.leave(naming.failure_type(error))
 
 
@@ -152,7 +156,7 @@ def _parse(telemetry: Telemetry) -> Wrapper:
         except BaseException as error:
             _leave(operation, error)
             raise
-        _leave(operation, None)
+        _completed(operation)
         return response
 
     return run

@@ -52,7 +52,7 @@ class Moment(NamedTuple):
     def later(self) -> Moment:
         """Return the present moment, dated by the seconds since this one: clocks get set in the meantime."""
         seconds = time.perf_counter()
-        return Moment(seconds, self.after(seconds - self.seconds))
+        return Moment(seconds, self.epoch + int(max(seconds - self.seconds, 0.0) * 1e9))
 
     def after(self, seconds: float) -> int:
         """Return when so many seconds had passed, in nanoseconds since the epoch; never before this moment."""
