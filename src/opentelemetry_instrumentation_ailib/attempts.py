@@ -59,7 +59,7 @@ def end_attempt(operation: Operation, kind: str, error: str | None) -> None:
     if not operation.heard:
         return
     labels = {**operation.identity.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
-    operation.telemetry.instruments.attempts.add(1, labels, context=operation.context)
+    operation.telemetry.instruments.attempts.add(1, labels, context=operation.measured)
 
 
 def note_retry(operation: Operation, attempt: int, error: BaseException, delay: float) -> None:
@@ -78,8 +78,8 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
     operation.attempts.pending = semconv.RETRY
     operation.stage = semconv.RESILIENCE
     instruments, labels = operation.telemetry.instruments, {**operation.identity.model_labels, semconv.LABEL_TYPE: kind}
-    instruments.retries.add(1, labels, context=operation.context)
-    instruments.retry_delay.record(delay, labels, context=operation.context)
+    instruments.retries.add(1, labels, context=operation.measured)
+    instruments.retry_delay.record(delay, labels, context=operation.measured)
     operation.span.add_event(
         semconv.RETRY_EVENT,
         {semconv.EVENT_ATTEMPT: attempt, semconv.EVENT_DELAY: delay, semconv.ERROR_TYPE: kind},
@@ -107,6 +107,6 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
     labels = {**operation.telemetry.labels.turn(origin, attempts.model), semconv.LABEL_TYPE: kind}
-    operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.context)
+    operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.measured)
     operation.span.add_event(semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind})
     logs.fallback(operation, origin, attempts.model, kind)

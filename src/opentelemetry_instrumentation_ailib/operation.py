@@ -60,7 +60,8 @@ class Operation:
         heard: As above.
         span: The operation span.
         recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
-        context: The context in which the stages run and everything is recorded.
+        context: The context in which the stages run, which leads them to the operation.
+        measured: The context in which it is measured.
         asked: What the signals call the operation on the model that the caller asked for.
         identity: The same for the model that answers: after a fallback, another.
         described: The attributes of the conventions that were known at the start.
@@ -92,6 +93,8 @@ class Operation:
     described: Mapping[str, AttributeValue] = MappingProxyType({})
     secrets: tuple[str, ...] = ()
     began = Moment(0.0, 0)
+    measured = NOWHERE
+    _afterwards = NOWHERE
     caller: Any = None
     loader: Any = None
     executor: Any = None
@@ -144,12 +147,16 @@ class Operation:
             self.asked.span_name, context, SpanKind.CLIENT, described, start_time=self.began.epoch
         )
         self.recorded = self.span.is_recording()
-        return set_span_in_context(self.span, context)
+        self._afterwards = self.measured = set_span_in_context(self.span, context)
+        if not self.recorded:
+            # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none.
+            self.measured = set_span_in_context(INVALID_SPAN, context) if context else NOWHERE
+        return self._afterwards
 
     def _announce(self, request: Any) -> None:
         self.request = request
         self.logs_stages = loggers.PIPELINE.isEnabledFor(logging.DEBUG)
-        self.telemetry.instruments.requests_in_flight.add(1, self.asked.labels, context=self.context)
+        self.telemetry.instruments.requests_in_flight.add(1, self.asked.labels, context=self.measured)
         if self.telemetry.request_hook is None:
             return
         try:
@@ -238,7 +245,7 @@ class Operation:
             attributes: What is known of it besides, for the log.
         """
         labels = self.identity.by_stage[stage]
-        self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.context)
+        self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.measured)
         if self.logs_stages:
             logs.stage_finished(self, stage, seconds, attributes=attributes)
 
@@ -279,6 +286,6 @@ class Operation:
         self.ended = True
         operation_end.end(self, answer or NOTHING, response, error, duration, outcome)
         # The context refers to this operation: let go, so that no garbage collection is needed.
-        self.context = set_value(_KEY, None, self.context) if self.heard else NOWHERE
+        self.context = self._afterwards
         self.outputs, self.conversation = (), None
         self.request = self.caller = self.loader = self.executor = self.stream = self.statistics = None

@@ -97,7 +97,7 @@ def _error_type(operation: Operation, error: BaseException | str) -> str | None:
 
 @guarded
 def _measure(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
-    instruments, labels, context = operation.telemetry.instruments, operation.identity.labels, operation.context
+    instruments, labels, context = operation.telemetry.instruments, operation.identity.labels, operation.measured
     instruments.requests_in_flight.add(-1, operation.asked.labels, context=context)
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
@@ -110,7 +110,7 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
 
 
 def _count_tokens(operation: Operation, usage: Usage) -> None:
-    instruments, context = operation.telemetry.instruments, operation.context
+    instruments, context = operation.telemetry.instruments, operation.measured
     for kind, count in (("input", usage.input), ("output", usage.output)):
         if count:
             instruments.tokens.add(count, operation.identity.by_token[kind], context=context)
@@ -121,7 +121,7 @@ def _count_tokens(operation: Operation, usage: Usage) -> None:
 
 
 def _measure_conventions(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
-    instruments, context = operation.telemetry.instruments, operation.context
+    instruments, context = operation.telemetry.instruments, operation.measured
     attributes, by_token = operation.asked.answered(answer.model)
     if error is not None:
         attributes = {**attributes, semconv.ERROR_TYPE: error}
@@ -140,7 +140,7 @@ def _price(operation: Operation, usage: Usage) -> None:
     cost = pricer.price(asked.provider, asked.model, usage, text_only=operation.text_only)
     if cost is not None:
         operation.attributes[semconv.COST] = cost
-        operation.telemetry.instruments.cost.add(cost, asked.model_labels, context=operation.context)
+        operation.telemetry.instruments.cost.add(cost, asked.model_labels, context=operation.measured)
 
 
 @guarded

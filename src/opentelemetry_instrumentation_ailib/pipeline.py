@@ -30,22 +30,10 @@ class PipelineView(ObjectProxy):  # type: ignore[type-arg]
 
     def __init__(self, pipeline: Any, state: StreamState) -> None:
         super().__init__(pipeline)
-        decoder, transforms = pipeline._decoder, list(pipeline._transforms)
-        layer = _counted if transforms else _timed
-
-        def decode(body: AsyncIterable[bytes]) -> AsyncIterable[Any]:
-            return layer(decoder.decode(body), state, decoder)
-
+        decoder, transforms = pipeline._decoder, pipeline._transforms
         state.foreign = _foreign(decoder, pipeline._event_mapper, *transforms)
-        self._self_decoder = _Operator(decoder, decode=decode)
-        if transforms:
-            last = transforms[-1]
-
-            def transform(frames: AsyncIterable[Any]) -> AsyncIterable[Any]:
-                return _timed(last.transform(frames), state)
-
-            transforms[-1] = _Operator(last, transform=transform)
-        self._self_transforms = transforms
+        self._self_decoder = _Decoder(decoder, state, counts=bool(transforms))
+        self._self_transforms = [*transforms[:-1], _Transform(transforms[-1], state)] if transforms else transforms
 
     @property
     def _decoder(self) -> Any:
@@ -63,14 +51,35 @@ def _foreign(*operators: Any) -> bool:
 
 
 class _Operator:
-    """An operator with a method replaced; all else is the operator's."""
+    """An operator with its method replaced; all else is the operator's."""
 
-    def __init__(self, operator: Any, **methods: Any) -> None:
+    __slots__ = ("_operator", "_state")
+
+    def __init__(self, operator: Any, state: StreamState) -> None:
         self._operator = operator
-        self.__dict__.update(methods)
+        self._state = state
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._operator, name)
+
+
+class _Decoder(_Operator):
+    __slots__ = ("_counts",)
+
+    def __init__(self, decoder: Any, state: StreamState, *, counts: bool) -> None:
+        super().__init__(decoder, state)
+        self._counts = counts
+
+    def decode(self, body: AsyncIterable[bytes]) -> AsyncIterable[Any]:
+        layer = _counted if self._counts else _timed
+        return layer(self._operator.decode(body), self._state, self._operator)
+
+
+class _Transform(_Operator):
+    __slots__ = ()
+
+    def transform(self, frames: AsyncIterable[Any]) -> AsyncIterable[Any]:
+        return _timed(self._operator.transform(frames), self._state)
 
 
 # The layers are asynchronous generators, as the runtime's own are: half as dear as a class with a coroutine.

@@ -120,7 +120,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
 
 @guarded
 def _record_stream(operation: Operation, state: StreamState, outcome: str) -> None:
-    instruments, context = operation.telemetry.instruments, operation.context
+    instruments, context = operation.telemetry.instruments, operation.measured
     labels = operation.identity.model_labels
     instruments.stream_consumer.record(state.clock.consumer, labels, context=context)
     instruments.streams.add(1, {**labels, semconv.LABEL_OUTCOME: outcome}, context=context)

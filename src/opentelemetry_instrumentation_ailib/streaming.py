@@ -11,6 +11,8 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
 from opentelemetry_instrumentation_ailib.context import NOWHERE, attach, detach, reset
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
@@ -23,7 +25,7 @@ _LOCKING = ("opentelemetry.sdk", "logging", "queue")
 
 
 async def observed(  # noqa: C901 - with every chunk, a function more would be felt
-    events: AsyncGenerator[Any, None], begin: Callable[[], Operation | None]
+    events: AsyncGenerator[Any, None], begin: Callable[..., Operation | None], call: tuple[Any, ...] | None
 ) -> AsyncGenerator[Any, None]:
     """Yield the events of one streamed call, unchanged, with the operation around them.
 
@@ -34,8 +36,10 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
     Args:
         events: The runtime's own iterator.
         begin: Opens the operation; ``None`` from it leaves the stream alone.
+        call: What it gets.
     """
-    operation = begin()
+    operation = begin(*call) if call is not None and is_instrumentation_enabled() else None
+    call = None  # Which an open stream would keep.
     if operation is None:
         async for event in events:
             yield event
@@ -43,7 +47,7 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
     stream, context = _Stream(operation), operation.context
     state, step = stream.state, events.__anext__
     # A garbage collection takes away references that call back before it finalizes anything.
-    wanted = weakref.ref(stream, lambda _: None)
+    wanted = weakref.ref(stream, _unwanted)
     clock, heard, attentive, foreign, count, consumer = state.clock, operation.heard, True, True, 0, 0.0
     del operation
     while True:
@@ -87,6 +91,10 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
             raise
         if heard:
             clock.consumer = consumer = consumer + (perf_counter() - left)
+
+
+def _unwanted(_: weakref.ref[_Stream]) -> None:
+    """Do nothing."""
 
 
 class _Stream:
@@ -146,9 +154,9 @@ def _note_chunk(stream: _Stream, event: Any) -> None:
     instruments = operation.telemetry.instruments
     if state.events == 1:
         state.time_to_first_chunk = seconds
-        instruments.time_to_first_chunk.record(seconds, operation.asked.conventions, context=operation.context)
+        instruments.time_to_first_chunk.record(seconds, operation.asked.conventions, context=operation.measured)
     else:
-        instruments.time_per_output_chunk.record(seconds, operation.asked.conventions, context=operation.context)
+        instruments.time_per_output_chunk.record(seconds, operation.asked.conventions, context=operation.measured)
 
 
 def _inside_locks() -> bool:

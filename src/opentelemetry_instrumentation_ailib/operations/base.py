@@ -161,11 +161,8 @@ def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
 
     def build(telemetry: Telemetry) -> Wrapper:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            def open_operation() -> Operation | None:
-                return begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
-
             events = wrapped(*args, **kwargs)
-            stream = observed(events, open_operation)
+            stream = observed(events, begin, (telemetry, instance, args, kwargs))
             _name_like(stream, events)
             return stream
 
