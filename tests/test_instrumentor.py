@@ -162,6 +162,22 @@ print(json.dumps([recorder.names(), recorder.metric_names()]))
     ]
 
 
+def test_providers_that_are_set_after_a_call_get_the_next() -> None:
+    """Of the one before nothing was begun that could end in them: none is in flight."""
+    names, in_flight = run("""
+from opentelemetry import metrics, trace
+recorder = Recorder()
+AiLibInstrumentor().instrument()
+asyncio.run(call())
+trace.set_tracer_provider(recorder.tracer_provider)
+metrics.set_meter_provider(recorder.meter_provider)
+asyncio.run(call())
+print(json.dumps([recorder.names(), recorder.points("ai_lib.requests.in_flight")]))
+""")
+    assert names == sorted(["ai_lib.protocol.load", *CALL])
+    assert in_flight == [[{"provider": "openai", "model": "gpt-4o", "operation": "chat"}, 0]]
+
+
 # --- twice, and not at all ---
 
 

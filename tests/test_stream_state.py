@@ -95,7 +95,7 @@ class Stream:
 
     async def read(self, count: int) -> StageClock:
         """Read so many events, or all, and return the clock when the stream has ended."""
-        stream = streaming.observed(self.events(), lambda: self.operation)
+        stream = streaming.observed(self.events(), lambda: self.operation, ())
         async with contextlib.aclosing(stream):
             index = 0
             async for _ in stream:

@@ -25,7 +25,7 @@ _LOCKING = ("opentelemetry.sdk", "logging", "queue")
 
 
 async def observed(  # noqa: C901 - with every chunk, a function more would be felt
-    events: AsyncGenerator[Any, None], begin: Callable[..., Operation | None], call: tuple[Any, ...] | None
+    events: AsyncGenerator[Any, None], begin: Callable[..., Operation | None], call: tuple[Any, ...]
 ) -> AsyncGenerator[Any, None]:
     """Yield the events of one streamed call, unchanged, with the operation around them.
 
@@ -38,8 +38,8 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         begin: Opens the operation; ``None`` from it leaves the stream alone.
         call: What it gets.
     """
-    operation = begin(*call) if call is not None and is_instrumentation_enabled() else None
-    call = None  # Which an open stream would keep.
+    operation = begin(*call) if is_instrumentation_enabled() else None
+    del begin, call  # Which an open stream would keep.
     if operation is None:
         async for event in events:
             yield event

@@ -31,6 +31,8 @@ def check(performance: Performance, *, timed: bool = True) -> None:
     differences = performance.differences()
     assert differences == [], differences
     assert performance.faults == [], performance.faults
+    unheard, heard = performance.outcomes
+    assert unheard == heard
     assert all(seen.intact for seen in performance.begun)
     records = Records(performance)
     _check_spans(records)

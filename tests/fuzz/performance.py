@@ -19,15 +19,19 @@ from answers import Provider
 from calls import Seen
 from manifests import TOKEN
 from opentelemetry import context, trace
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import NoOpTracerProvider
 from scenarios import Scenario
 from values import SECRET
 
 from differential import Both
 from leaks import Exported
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, semconv
+from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.live import LiveComponents
+from opentelemetry_instrumentation_ailib.operations import chat
 from recorder import Recorder
 
 APPLICATION = "application"
@@ -68,10 +72,12 @@ class Performance:
 
     Attributes:
         without: What an application sees without the instrumentation.
-        instrumented: What it sees with it.
-        provider: The provider of the second time.
-        begun: The calls of the second time that began, in that order.
-        executor: The executor of the second time's client, if there is one.
+        unheard: What it sees with it where nobody listens.
+        instrumented: What it sees with it where everybody does.
+        outcomes: The outcomes that the health of each provider is read from: without listeners, and with them.
+        provider: The provider of the last time.
+        begun: The calls of the last time that began, in that order.
+        executor: The executor of the last time's client, if there is one.
         exported: What was recorded.
         spans: The spans.
         application: The application's span, if it has one.
@@ -81,7 +87,9 @@ class Performance:
 
     scenario: Scenario
     without: dict[str, Any] = field(default_factory=dict)
+    unheard: dict[str, Any] = field(default_factory=dict)
     instrumented: dict[str, Any] = field(default_factory=dict)
+    outcomes: list[dict[str, list[str | None]]] = field(default_factory=list)
     provider: Provider = field(default_factory=lambda: Provider(()))
     begun: list[Seen] = field(default_factory=list)
     executor: Any = None
@@ -97,8 +105,18 @@ class Performance:
         self.recorder.tracer_provider.add_span_processor(self.spans)
 
     def differences(self) -> list[str]:
-        """Name everything that an application could tell the two times apart by."""
-        return Both(self.without, self.instrumented).differences()
+        """Name everything that an application could tell the first time from the others by."""
+        return [
+            difference
+            for seen in (self.unheard, self.instrumented)
+            for difference in Both(self.without, seen).differences()
+        ]
+
+    def note_outcomes(self) -> None:
+        """Keep the outcomes of the round that is about to end."""
+        assert CURRENT.round is not None
+        windows = CURRENT.round.outcomes._providers
+        self.outcomes.append({provider: list(window.errors) for provider, window in windows.items()})
 
 
 # --- what surrounds it ---
@@ -118,6 +136,22 @@ def manifests_on_disk(scenario: Scenario) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def unheard(performance: Performance) -> Iterator[None]:
+    """Instrument the runtime where nobody collects or reads anything: pytest does, of all logs."""
+    with (
+        mock.patch.object(AiLibInstrumentor, "_components", LiveComponents()),
+        mock.patch.object(chat, "streams_are_logged", return_value=False),
+        mock.patch.dict(os.environ, {CAPTURE: ""}),
+    ):
+        AiLibInstrumentor().instrument(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+        try:
+            yield
+            performance.note_outcomes()
+        finally:
+            AiLibInstrumentor().uninstrument()
+
+
+@contextlib.contextmanager
 def instrumented(performance: Performance) -> Iterator[None]:
     """Instrument the runtime as a scenario wants it, around the application's span."""
     recorder, telemetry = performance.recorder, performance.scenario.telemetry
@@ -128,6 +162,7 @@ def instrumented(performance: Performance) -> Iterator[None]:
         try:
             with _application(performance):
                 yield
+            performance.note_outcomes()
             performance.gauges = {name: sum(value for _, value in recorder.points(name)) for name in GAUGES}
         finally:
             instrumentor.uninstrument()

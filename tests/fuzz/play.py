@@ -1,4 +1,4 @@
-"""Plays a scenario without and with the instrumentation."""
+"""Plays a scenario without the instrumentation, and with it where nobody listens and where everybody does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 from answers import HOST, Provider
 from calls import Call, Plan
 from consumers import EXECUTE, made
-from performance import Performance, complaints, instrumented, manifests_on_disk, settle
+from performance import Performance, complaints, instrumented, manifests_on_disk, settle, unheard
 from policies import SAME
 from scenarios import Scenario
 from virtual_time import Clock, run
@@ -24,10 +24,12 @@ CLOSING = "an error occurred during closing of asynchronous generator"
 
 
 def play(scenario: Scenario) -> Performance:
-    """Play a scenario twice, in loops, clocks and providers of its own each time."""
+    """Play a scenario three times, in loops, clocks and providers of its own each time."""
     performance = Performance(scenario)
     with manifests_on_disk(scenario), complaints(performance.faults):
         performance.without = _seen(scenario, performance, Provider(scenario.answers))
+        with unheard(performance):
+            performance.unheard = _seen(scenario, performance, Provider(scenario.answers))
         performance.begun.clear()
         performance.provider = Provider(scenario.answers)
         with instrumented(performance):
@@ -36,7 +38,7 @@ def play(scenario: Scenario) -> Performance:
 
 
 def play_over_a_socket(scenario: Scenario) -> Performance:
-    """Play a scenario twice by the clock of the machine, with calls of one kind and no waits in it."""
+    """Play a scenario three times by the clock of the machine, with calls of one kind and no waits in it."""
     performance = Performance(scenario)
     no_network = mock.AsyncMock(side_effect=httpx.ConnectError("There is no network."))
     with (
@@ -54,6 +56,8 @@ async def _play_over_a_socket(performance: Performance) -> None:
     perform = functools.partial(_perform, scenario=scenario, performance=performance, held=held)
     async with provider(*(answer.steps(streamed=streamed) for answer in scenario.answers)) as server:
         performance.without = await observed_by(server, perform)
+        with unheard(performance):
+            performance.unheard = await observed_by(server, perform)
         performance.begun.clear()
         with instrumented(performance):
             performance.instrumented = await observed_by(server, perform)
