@@ -64,6 +64,7 @@ class Stream:
             ended=True,
             began=SimpleNamespace(seconds=1.0),
             context=Context(),
+            measured=Context(),
             asked=SimpleNamespace(conventions={}),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, create_key, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanKind, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, get_current_span
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import loggers, logs, naming, operation_end, semconv
+from opentelemetry_instrumentation_ailib import logs, naming, operation_begin, operation_end, semconv
 from opentelemetry_instrumentation_ailib.attempts import Attempts
 from opentelemetry_instrumentation_ailib.context import NOWHERE, current
 from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer
-from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
+from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage
 
 if TYPE_CHECKING:
     from opentelemetry.util.genai.types import OutputMessage
@@ -41,9 +40,6 @@ def current_operation() -> Operation | None:
 class Operation:
     """One operation span, its context and what its stages told it.
 
-    The span and the measurements of the conventions are made here, and not by ``opentelemetry-util-genai``, which takes
-    some 40 microseconds a call longer for the same, and can end no span at the moment when a stream did.
-
     Args:
         telemetry: The bundle.
         name: ``gen_ai.operation.name``.
@@ -52,15 +48,14 @@ class Operation:
         base_url: Where the requests go.
         request: The runtime's request object, for the request hook.
         attributes: What the request says, by the names of the conventions.
-        heard: Whether anyone listens to what is told of the operation as it goes. Where nobody does, only what its end
-            says about its provider and to its caller's statistics is noted.
+        heard: Whether anyone listens. Where nobody does, its end tells of its provider and its caller's statistics.
 
     Attributes:
-        name: ``gen_ai.operation.name``.
-        heard: As above.
+        name, heard: As above.
         span: The operation span.
         recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
         context: The context in which the stages run, which leads them to the operation.
+        traced: The same without the way to the operation, for what is left to be told when it has ended.
         measured: The context in which it is measured.
         asked: What the signals call the operation on the model that the caller asked for.
         identity: The same for the model that answers: after a fallback, another.
@@ -86,15 +81,14 @@ class Operation:
         ended: Whether it has ended.
     """
 
-    # What most operations have no use for costs them nothing.
+    # What an operation has no use for costs it nothing.
     span: Span = INVALID_SPAN
-    recorded = False
+    recorded = text_only = logs_stages = ended = False
     request: Any = None
     described: Mapping[str, AttributeValue] = MappingProxyType({})
     secrets: tuple[str, ...] = ()
     began = Moment(0.0, 0)
-    measured = NOWHERE
-    _afterwards = NOWHERE
+    traced = measured = NOWHERE
     caller: Any = None
     loader: Any = None
     executor: Any = None
@@ -102,14 +96,11 @@ class Operation:
     conversation: Conversation | None = None
     outputs: Sequence[OutputMessage] = ()
     waited: float | None = None
-    text_only = False
     unseen: str | None = None
     statistics: Any = None
     queued: Moment | None = None
     _mistaken: tuple[weakref.ref[BaseException], str] | None = None
     entered: tuple[str, Moment] | None = None
-    logs_stages = False
-    ended = False
 
     def __init__(
         self,
@@ -132,38 +123,10 @@ class Operation:
         self.attempts = Attempts(self.identity.full_name)
         context = current()
         if heard:
-            self.began = now()
-            context = self._start(context, attributes or {})
+            context = operation_begin.start(self, context, attributes or {})
         self.context: Context = set_value(_KEY, self, context)
         if heard:
-            self._announce(request)
-
-    def _start(self, context: Context, attributes: Mapping[str, AttributeValue]) -> Context:
-        described = {**self.asked.described, **attributes}
-        if self.telemetry.content.emits:
-            self.described = described
-        self.attributes[semconv.PROVIDER_ID] = self.asked.provider
-        self.span = self.telemetry.tracer.start_span(
-            self.asked.span_name, context, SpanKind.CLIENT, described, start_time=self.began.epoch
-        )
-        self.recorded = self.span.is_recording()
-        self._afterwards = self.measured = set_span_in_context(self.span, context)
-        if not self.recorded:
-            # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none.
-            self.measured = set_span_in_context(INVALID_SPAN, context) if context else NOWHERE
-        return self._afterwards
-
-    def _announce(self, request: Any) -> None:
-        self.request = request
-        self.logs_stages = loggers.PIPELINE.isEnabledFor(logging.DEBUG)
-        self.telemetry.instruments.requests_in_flight.add(1, self.asked.labels, context=self.measured)
-        if self.telemetry.request_hook is None:
-            return
-        try:
-            operation_end.call_hook(self.telemetry.request_hook, self.span, request)
-        except BaseException as error:  # sys.exit(), Ctrl-C: the call is not going to be made.
-            self.end(error=error)
-            raise
+            operation_begin.announce(self, request)
 
     def answered_by(self, provider_id: str, model: str) -> None:
         """Note which manifest and model the next attempt asks: after a fallback, others than before."""
@@ -172,9 +135,7 @@ class Operation:
 
     def conceal(self, secrets: Iterable[str]) -> None:
         """Note credentials of the requests, never to be recorded."""
-        for secret in secrets:
-            if secret not in self.secrets:
-                self.secrets += (secret,)
+        self.secrets = tuple(dict.fromkeys((*self.secrets, *secrets)))
 
     def identify(self, statistics: Any) -> None:
         """Note the runtime's statistics of the call, which say by what id the caller knows it."""
@@ -221,7 +182,7 @@ class Operation:
 
         Args:
             stage: One of ``semconv.STAGES``.
-            began: When it began, where it is heard.
+            began: When it began.
             busy: Its exclusive time in seconds, for a stage of a stream; else it is over now, and had its time alone.
             end_time: When it ended, in nanoseconds since the epoch; now by default.
             error: Its error type.
@@ -229,12 +190,11 @@ class Operation:
         """
         seconds = began.elapsed() if busy is None else busy
         self.record_stage_duration(stage, seconds, attributes)
-        if not self.recorded:
-            return
-        if busy is not None:
-            attributes = {**(attributes or {}), semconv.BUSY_TIME: busy}
-        span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
-        end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
+        if self.recorded:
+            if busy is not None:
+                attributes = {**(attributes or {}), semconv.BUSY_TIME: busy}
+            span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
+            end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
 
     def record_stage_duration(self, stage: str, seconds: float, attributes: Mapping[str, Any] | None = None) -> None:
         """Record ``ai_lib.stage.duration``.
@@ -244,8 +204,7 @@ class Operation:
             seconds: How long it took.
             attributes: What is known of it besides, for the log.
         """
-        labels = self.identity.by_stage[stage]
-        self.telemetry.instruments.stage_duration.record(seconds, labels, context=self.measured)
+        self.telemetry.instruments.stage_duration.record(seconds, self.identity.by_stage[stage], context=self.measured)
         if self.logs_stages:
             logs.stage_finished(self, stage, seconds, attributes=attributes)
 
@@ -286,6 +245,6 @@ class Operation:
         self.ended = True
         operation_end.end(self, answer or NOTHING, response, error, duration, outcome)
         # The context refers to this operation: let go, so that no garbage collection is needed.
-        self.context = self._afterwards
+        self.context = self.traced
         self.outputs, self.conversation = (), None
         self.request = self.caller = self.loader = self.executor = self.stream = self.statistics = None

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContext, TraceFlags
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor, fields, logs, semconv, stages
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, fields, logs, operation_begin, semconv, stages
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.operations import chat
@@ -72,7 +72,8 @@ async def test_nothing_of_it_is_put_together(
         raise AssertionError("nobody listens")
 
     for owner, name in (
-        (Operation, "_start"),
+        (operation_begin, "start"),
+        (operation_begin, "announce"),
         (Operation, "record_stage"),
         (Operation, "record_stage_duration"),
         (fields, "request_attributes"),
