@@ -43,22 +43,26 @@ def end(
     """
     kind = None if error is None else _error_type(operation, error)
     if operation.heard:
-        if operation.secrets:
-            answer = _clean(answer, operation.secrets) or NOTHING
+        answer = _clean(answer, operation.secrets) or NOTHING if operation.secrets else answer
         if operation.entered is not None or operation.queued is not None or operation.unseen is not None:
             _leave(operation, kind)
         if duration is None:
             duration = operation.began.elapsed()
         _measure(operation, answer, kind, duration)
-        _end_span(operation, answer, response, error, kind, duration)
-        for observe in operation.telemetry.observers:
-            observe(operation, answer, kind, duration)
+        if operation.recorded or operation.conversation is not None:
+            _end_span(operation, answer, response, error, kind, duration)
+        _report(operation, answer, kind, duration, outcome)
     for note in operation.telemetry.outcomes:
         note(operation, kind)
     if operation.statistics is not None:
         for account in operation.telemetry.accountants:
             account(operation, answer)
-    if duration is not None and operation.heard and loggers.REQUEST.isEnabledFor(logging.INFO):
+
+
+def _report(operation: Operation, answer: Answer, kind: str | None, duration: float, outcome: str | None) -> None:
+    for observe in operation.telemetry.observers:
+        observe(operation, answer, kind, duration)
+    if loggers.REQUEST.isEnabledFor(logging.INFO):
         logs.request_finished(
             operation,
             outcome=outcome or (semconv.ERROR if kind else semconv.OK),
@@ -145,8 +149,6 @@ def _price(operation: Operation, usage: Usage) -> None:
 
 @guarded
 def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue] | None:
-    if operation.conversation is None and not operation.recorded:
-        return None
     attributes = answer.attributes()
     attributes.update(operation.attributes)
     attributes[semconv.ATTEMPTS] = operation.attempts.count
