@@ -88,7 +88,10 @@ class Pricer:
         unknown = rates.keys() - _RATES - _EXTRAS
         if _INPUT not in rates or (unknown - _MODALITIES if text_only else unknown):
             return None
-        return _cost(rates, usage)
+        cached = ((_CACHE_READ, usage.cache_read), (_CACHE_WRITE, usage.cache_write))
+        sent = _side(rates, _INPUT, usage.input, cached)
+        made = _side(rates, _OUTPUT, usage.output, ((_REASONING, usage.reasoning),))
+        return None if sent is None or made is None else (sent + made) / _TOKENS_OF_A_RATE
 
     def _search(self, provider_id: str, model: str) -> _Model | None:
         wanted = _PROVIDERS.get(provider_id)
@@ -146,13 +149,6 @@ def _rates(prices: Any, tokens: int) -> dict[str, float]:
             # Not reckoned in decimals, which would go by, and leave traces in, the application's decimal context.
             rates[name] = float(getattr(price, "base", price))
     return rates
-
-
-def _cost(rates: dict[str, float], usage: Usage) -> float | None:
-    cached = ((_CACHE_READ, usage.cache_read), (_CACHE_WRITE, usage.cache_write))
-    sent = _side(rates, _INPUT, usage.input, cached)
-    made = _side(rates, _OUTPUT, usage.output, ((_REASONING, usage.reasoning),))
-    return None if sent is None or made is None else (sent + made) / _TOKENS_OF_A_RATE
 
 
 def _side(

@@ -61,6 +61,7 @@ class Operation:
         identity: The same for the model that answers: after a fallback, another.
         described: The attributes of the conventions that were known at the start.
         attributes: Attributes of our own that the span gets at the end.
+        target: The manifest and the model of the attempt, as the runtime names them.
         caller: The client whose next call belongs to this operation.
         loader: The runtime's loader that brings the manifests of fallback models.
         executor: The runtime's executor around the attempts.
@@ -90,6 +91,7 @@ class Operation:
     began = Moment(0.0, 0)
     traced = measured = NOWHERE
     caller: Any = None
+    target: tuple[Any, Any] = None, None
     loader: Any = None
     executor: Any = None
     stream: StreamState | None = None
@@ -121,9 +123,7 @@ class Operation:
         self.stage = semconv.CLIENT
         self.attributes: dict[str, AttributeValue] = {}
         self.attempts = Attempts(self.identity.full_name)
-        context = current()
-        if heard:
-            context = operation_begin.start(self, context, attributes or {})
+        context = operation_begin.start(self, current(), attributes or {}) if heard else current()
         self.context: Context = set_value(_KEY, self, context)
         if heard:
             operation_begin.announce(self, request)

@@ -58,9 +58,11 @@ def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
     if operation.entered is not None:
         # A body that an earlier attempt failed to parse: which error that was, nobody told us.
         operation.attempts.failed |= operation.leave(semconv.OTHER)
-    manifest, model = kwargs.get("manifest"), kwargs.get("model_id")
-    if manifest is not None and isinstance(model, str):
-        operation.answered_by(naming.text(manifest.id) or "", naming.model_name(model))
+    manifest, model = target = kwargs.get("manifest"), kwargs.get("model_id")
+    if manifest is not operation.target[0] or model is not operation.target[1]:
+        operation.target = target
+        if manifest is not None and isinstance(model, str):
+            operation.answered_by(naming.text(manifest.id) or "", naming.model_name(model))
     operation.enter(semconv.REQUEST_COMPILE)
 
 

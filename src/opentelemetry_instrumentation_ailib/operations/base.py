@@ -112,9 +112,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             # Arguments that do not fit are refused when the call is made, and not when it is awaited.
             call = wrapped(*args, **kwargs)
-            ours = observe(_Call(call), telemetry, instance, args, kwargs)
-            _name_like(ours, call)
-            return ours
+            return _named_like(call, observe(_Call(call), telemetry, instance, args, kwargs))
 
         return run
 
@@ -144,11 +142,12 @@ def _close(coroutine: Any) -> None:
         coroutine.close()
 
 
-def _name_like(ours: Any, theirs: Any) -> None:
+def _named_like(theirs: Any, ours: Any) -> Any:
     try:  # noqa: SIM105 - a context manager takes five times as long
         ours.__name__, ours.__qualname__ = theirs.__name__, theirs.__qualname__
     except (AttributeError, TypeError):
         pass  # A method of the user's own may return anything.
+    return ours
 
 
 def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
@@ -162,9 +161,7 @@ def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
     def build(telemetry: Telemetry) -> Wrapper:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             events = wrapped(*args, **kwargs)
-            stream = observed(events, begin, (telemetry, instance, args, kwargs))
-            _name_like(stream, events)
-            return stream
+            return _named_like(events, observed(events, begin, (telemetry, instance, args, kwargs)))
 
         return run
 

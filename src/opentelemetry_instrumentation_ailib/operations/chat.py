@@ -68,6 +68,7 @@ def _begin(
         attributes=_request_attributes(builder, stream) if heard else None,
         heard=heard,
     )
+    operation.target = client._manifest, client._model_id
     operation.loader = getattr(client, "_loader", None)
     operation.executor = executor = getattr(client, "_executor", None)
     if heard:
