@@ -137,8 +137,7 @@ def begin_exchange(operation: Operation, transport: Any, args: tuple[Any, ...], 
 
 def _request_id(headers: Any) -> Any:
     # Most answers have neither, and to get what is not there takes httpx an exception.
-    known = (headers[name] for name in _REQUEST_IDS if name in headers)
-    return next(known, None)
+    return next(filter(None, (headers[name] for name in _REQUEST_IDS if name in headers)), None)
 
 
 def without_http_spans(context: Context) -> Context:

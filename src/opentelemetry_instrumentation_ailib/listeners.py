@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.metrics import _internal as metrics
 from opentelemetry.trace import TracerProvider
 
 from opentelemetry_instrumentation_ailib import loggers
@@ -21,10 +20,11 @@ def _collects(provider: Any) -> bool:
     return not type(provider).__module__.startswith(_API)
 
 
-def _is_set(module: Any, name: str, get: Callable[[], Any]) -> bool:
-    # The functions that return global providers ask the environment each time, which takes longer than all else here.
-    # Without the variables they look at, the functions know.
-    return vars(module)[name] is not None if name in vars(module) else _collects(get())
+def _is_set(variable: str, get: Callable[[], Any]) -> bool:
+    # The functions that return global providers ask the environment each time, which takes longer than all else here:
+    # their variable knows as much. A release of the API without it is asked.
+    known = getattr(get, "__globals__", {})
+    return known[variable] is not None if variable in known else _collects(get())
 
 
 class Listeners:
@@ -54,8 +54,8 @@ class Listeners:
         # No provider can be unset.
         self._found = (
             self._found
-            or (self._global_tracers and _is_set(trace, "_TRACER_PROVIDER", trace.get_tracer_provider))
-            or (self._global_meters and _is_set(metrics, "_METER_PROVIDER", metrics.get_meter_provider))
+            or (self._global_tracers and _is_set("_TRACER_PROVIDER", trace.get_tracer_provider))
+            or (self._global_meters and _is_set("_METER_PROVIDER", metrics.get_meter_provider))
         )
         return self._found or loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
 

@@ -246,5 +246,5 @@ class Operation:
         operation_end.end(self, answer or NOTHING, response, error, duration, outcome)
         # The context refers to this operation: let go, so that no garbage collection is needed.
         self.context = self.traced
-        self.outputs, self.conversation = (), None
+        self.outputs, self.conversation, self.target = (), None, (None, None)
         self.request = self.caller = self.loader = self.executor = self.stream = self.statistics = None
