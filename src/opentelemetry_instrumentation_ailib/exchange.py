@@ -89,7 +89,8 @@ class Exchange:
         """
         if busy is not None:
             self._attributes[semconv.BUSY_TIME] = busy
-        end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
+        if self._span is not None:
+            end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
         _end_attempt(self._operation, self._kind, error)
 
 

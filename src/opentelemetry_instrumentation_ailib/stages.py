@@ -54,7 +54,8 @@ def _compile(telemetry: Telemetry) -> Wrapper:
 
 @guarded
 def _begin_compile(operation: Operation, kwargs: Keywords) -> None:
-    operation.dequeue()
+    if operation.queued is not None:
+        operation.dequeue()
     if operation.entered is not None:
         # A body that an earlier attempt failed to parse: which error that was, nobody told us.
         operation.attempts.failed |= operation.leave(semconv.OTHER)
@@ -120,14 +121,16 @@ def _end_request(
     operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
 ) -> None:
     ended = operation.began.later()
+    kind = None
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.enter(semconv.PIPELINE_PROCESS, ended)
+    else:
+        # Closed on its way, it is no failure of the call's, and no answer either.
+        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
     operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended.seconds - started, 0.0))
     if exchange is not None:
         exchange.note(answer)
-        # Closed on its way, it is no failure of the call's, and no answer either.
-        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
         exchange.end(kind, end_time=ended.epoch)
 
 

@@ -80,7 +80,7 @@ PLANTS: dict[str, tuple[Plant, str]] = {
         r"ai_lib\.attempts\['initial', 'ok'\]: (\d+) happened, (?!\1)\d+ counted",
     ),
     "a call in flight": (
-        lambda operation: operation.telemetry.instruments.requests_in_flight.add(1, operation.asked),
+        lambda operation: operation.telemetry.instruments.requests_in_flight.add(1, operation.asked.labels),
         r"ai_lib\.requests\.in_flight\[\]: 0 happened, 1 counted",
     ),
     "a span never ended": (
