@@ -81,11 +81,10 @@ def _leave(operation: Operation, error: BaseException) -> None:
 def _request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
-        if operation is not None:
-            if operation.heard:
-                return _exchange(operation, wrapped, instance, args, kwargs)
-            operation.stage = semconv.HTTP_TRANSPORT
-        return _quietly(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
+        if operation is None:
+            return _quietly(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
+        exchange = _exchange if operation.heard else _unheard
+        return exchange(operation, wrapped, instance, args, kwargs)
 
     return run
 
@@ -98,6 +97,14 @@ async def _quietly(call: Any) -> Any:
         detach(token, error)
         raise
     detach(token)
+    return response
+
+
+async def _unheard(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    operation.stage = semconv.HTTP_TRANSPORT
+    call = wrapped(*args, **kwargs)
+    response = await (_quietly(call) if _exposed(instance) else call)
+    operation.stage = semconv.PIPELINE_PROCESS  # From its JSON on, as an exchange has it.
     return response
 
 
@@ -153,8 +160,6 @@ def _parse(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None or not operation.heard:
-            if operation is not None:
-                operation.stage = semconv.PIPELINE_PROCESS
             return wrapped(*args, **kwargs)
         try:
             response = wrapped(*args, **kwargs)

@@ -24,3 +24,8 @@ def test_a_credential_in_the_messages_of_a_call_that_never_gets_to_a_request() -
 def test_the_last_frame_of_a_stream_that_breaks() -> None:
     broken = Answer(chunks=(b"data: {}\n\n", "ReadError"))
     check(play(replace(SCENARIO, answers=(broken,), plans=(Plan("read"),))))
+
+
+def test_an_answer_too_deep_to_parse_says_the_same_of_its_provider_whoever_listens() -> None:
+    deep = Answer(body=(b"[" * 100_000,))
+    check(play(replace(SCENARIO, answers=(deep,), plans=(Plan(EXECUTE),))))
