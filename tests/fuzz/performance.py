@@ -146,6 +146,7 @@ def unheard(performance: Performance) -> Iterator[None]:
         AiLibInstrumentor().instrument(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
         try:
             yield
+            settle()
             performance.note_outcomes()
         finally:
             AiLibInstrumentor().uninstrument()
@@ -183,9 +184,13 @@ def _application(performance: Performance) -> Iterator[None]:
         span.end()
 
 
-def settle(spans: Spans) -> None:
-    """Let streams end that nobody has any more, of which some are ended in a thread of their own."""
-    if spans.open():
+def settle(spans: Spans | None = None) -> None:
+    """Let streams end that nobody has any more, of which some are ended in a thread of their own.
+
+    Args:
+        spans: What tells whether any are open, where there are spans.
+    """
+    if spans is None or spans.open():
         gc.collect()
     for thread in threading.enumerate():
         if thread.name == "ai-lib-stream-end":
