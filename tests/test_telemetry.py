@@ -263,3 +263,19 @@ def test_a_stage_that_failed_has_an_error_type_and_an_error_status(recorder: Rec
         "ai_lib.stream.events": 2,
         "error.type": "timeout",
     }
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "input_value='You sent sk/Wb4+rX8nQ1...L9kD~5jF2_hC7!'",
+            "input_value='You sent ***REDACTED***...***REDACTED***!'",
+        ),
+        ("sk/W...F2_hC7 or so", "***REDACTED***...***REDACTED*** or so"),
+        ("it took sk/ ... and so on", "it took sk/ ... and so on"),
+    ],
+)
+def test_pieces_of_a_credential_beside_an_ellipsis_are_taken_out(message: str, shown: str) -> None:
+    """Pydantic abbreviates what it quotes."""
+    assert safe_message(ValueError(message), ["sk/Wb4+rX8nQ1vT6yM3zL9kD~5jF2_hC7"]) == shown

@@ -18,6 +18,10 @@ from opentelemetry_instrumentation_ailib.fields import Answer
 
 _MAX_MESSAGE = 512
 _MIN_SECRET = 8
+# Shorter ones tell nothing: ``sk-``.
+_MIN_PIECE = 4
+_REDACTED = "***REDACTED***"
+_ELLIPSIS = "..."
 # What every way of quoting leaves as it is.
 _WORDS = re.compile(r"[A-Za-z0-9]+")
 
@@ -32,7 +36,23 @@ def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | Non
     message = str(error)
     if not message:
         return None
-    return masked(redacted(message, forms(*secrets)), _MAX_MESSAGE)
+    known = forms(*secrets)
+    return masked(_without_pieces(redacted(message, known)[: 4 * _MAX_MESSAGE], known), _MAX_MESSAGE)
+
+
+def _without_pieces(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without the pieces of secrets beside an ellipsis: pydantic, say, abbreviates what it quotes."""
+    before, *others = text.split(_ELLIPSIS)
+    pieces = [before]
+    for after in others:
+        for secret in secrets:
+            for size in range(len(secret) - 1, _MIN_PIECE - 1, -1):
+                if pieces[-1].endswith(secret[:size]):
+                    pieces[-1] = pieces[-1][:-size] + _REDACTED
+                if after.startswith(secret[-size:]):
+                    after = _REDACTED + after[size:]
+        pieces.append(after)
+    return _ELLIPSIS.join(pieces)
 
 
 def masked(text: str, length: int) -> str:
@@ -43,7 +63,7 @@ def masked(text: str, length: int) -> str:
 def redacted(text: str, secrets: Iterable[str]) -> str:
     """Return a text without secrets, given in all their forms."""
     for form in secrets:
-        text = text.replace(form, "***REDACTED***")
+        text = text.replace(form, _REDACTED)
     return text
 
 

@@ -29,3 +29,8 @@ def test_the_last_frame_of_a_stream_that_breaks() -> None:
 def test_an_answer_too_deep_to_parse_says_the_same_of_its_provider_whoever_listens() -> None:
     deep = Answer(body=(b"[" * 100_000,))
     check(play(replace(SCENARIO, answers=(deep,), plans=(Plan(EXECUTE),))))
+
+
+def test_an_error_message_that_abbreviates_the_credential_it_quotes() -> None:
+    quoting = Answer(chunks=(b'data: {"choices": [], "usage": "You sent ' + SECRET.encode() + b'!"}\n\n',))
+    check(play(replace(SCENARIO, answers=(quoting,), plans=(Plan("read"),))))
