@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,7 @@ class Performance:
     without: dict[str, Any] = field(default_factory=dict)
     unheard: dict[str, Any] = field(default_factory=dict)
     instrumented: dict[str, Any] = field(default_factory=dict)
-    outcomes: list[dict[str, list[str | None]]] = field(default_factory=list)
+    outcomes: list[dict[str, Counter[str | None]]] = field(default_factory=list)
     provider: Provider = field(default_factory=lambda: Provider(()))
     begun: list[Seen] = field(default_factory=list)
     executor: Any = None
@@ -116,7 +117,8 @@ class Performance:
         """Keep the outcomes of the round that is about to end."""
         assert CURRENT.round is not None
         windows = CURRENT.round.outcomes._providers
-        self.outcomes.append({provider: list(window.errors) for provider, window in windows.items()})
+        # In which order streams end that nobody has any more, is up to the garbage collector.
+        self.outcomes.append({provider: Counter(window.errors) for provider, window in windows.items()})
 
 
 # --- what surrounds it ---
