@@ -56,8 +56,6 @@ def end_attempt(operation: Operation, kind: str, error: str | None) -> None:
         error: Its error type, if it failed.
     """
     operation.attempts.failed = error is not None
-    if not operation.heard:
-        return
     labels = {**operation.identity.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
     operation.telemetry.instruments.attempts.add(1, labels, context=operation.measured)
 

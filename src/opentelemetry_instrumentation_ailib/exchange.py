@@ -89,8 +89,7 @@ class Exchange:
         """
         if busy is not None:
             self._attributes[semconv.BUSY_TIME] = busy
-        if self._span is not None:
-            end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
+        end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
         _end_attempt(self._operation, self._kind, error)
 
 

@@ -97,7 +97,7 @@ class Outcomes:
             window = self._providers.setdefault(provider, Window())
         window.times.append(time.monotonic())
         window.errors.append(error)
-        tracker = _tracker() if self.feeds_tracker and _TRACKER_MODULE in sys.modules else None
+        tracker = _tracker() if self.feeds_tracker else None
         if tracker is not None:
             _feed(tracker, provider, error)
 
