@@ -43,7 +43,7 @@ def end(
     """
     kind = None if error is None else _error_type(operation, error)
     if operation.heard:
-        answer = _clean(answer, operation.secrets) or NOTHING if operation.secrets else answer
+        answer = _clean(answer, operation.secrets) or NOTHING
         if operation.entered is not None or operation.queued is not None or operation.unseen is not None:
             _leave(operation, kind)
         if duration is None:
