@@ -22,8 +22,6 @@ from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import end_stage
 
-_end_attempt = guarded(end_attempt)
-
 _REQUEST_IDS: Final = ("x-request-id", "request-id")
 
 
@@ -32,6 +30,7 @@ class Exchange:
 
     Args:
         operation: The operation it belongs to.
+        began: When it began (``perf_counter`` seconds).
         transport: The runtime's ``HttpTransport``.
         method: The HTTP method.
         path: The path as the runtime asks for it.
@@ -42,25 +41,25 @@ class Exchange:
 
     __slots__ = ("_attributes", "_kind", "_operation", "_span", "context")
 
-    def __init__(self, operation: Operation, transport: Any, method: str, path: str) -> None:
+    def __init__(self, operation: Operation, began: float, transport: Any, method: str, path: str) -> None:
         base_url = str(transport._base_url)
         self._operation = operation
         self._kind = operation.attempts.begin()
         operation.stage = semconv.HTTP_TRANSPORT
         operation.conceal(credentials(base_url, transport._credential.secret))
-        self._span = self._start_span(base_url, method, path) if operation.recorded else None
+        self._span = self._start_span(began, base_url, method, path) if operation.recorded else None
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         self.context = without_http_spans(context) if exposed(transport) else context
         self._attributes: dict[str, AttributeValue] = {}
 
     @guarded
-    def _start_span(self, base_url: str, method: str, path: str) -> Span | None:
+    def _start_span(self, began: float, base_url: str, method: str, path: str) -> Span | None:
         # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
         operation, attributes = self._operation, _described(base_url, method, path)
         if self._kind != semconv.INITIAL:
             attributes = {**attributes, semconv.HTTP_REQUEST_RESEND_COUNT: operation.attempts.resends}
-        began = operation.began.later().epoch
-        return operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes, began)
+        start_time = operation.began.at(began)
+        return operation.telemetry.start_stage(semconv.HTTP_TRANSPORT, operation.context, attributes, start_time)
 
     def attach(self) -> object | None:
         """Enter its context; return what leaves it, or ``None`` where it is the operation's, which is entered."""
@@ -79,18 +78,20 @@ class Exchange:
         if known is not None:
             self._attributes[semconv.PROVIDER_REQUEST_ID] = clean_text(known, self._operation.secrets)
 
-    def end(self, error: str | None = None, *, busy: float | None = None, end_time: int | None = None) -> None:
+    def end(self, ended: float, error: str | None = None, *, busy: float | None = None) -> None:
         """End the span and count the attempt.
 
         Args:
+            ended: When it ended (``perf_counter`` seconds).
             error: The error type, if the exchange failed.
             busy: Exclusive time in seconds, for streams.
-            end_time: Nanoseconds since the epoch; now by default.
         """
-        if busy is not None:
-            self._attributes[semconv.BUSY_TIME] = busy
-        end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
-        _end_attempt(self._operation, self._kind, error)
+        if self._span is not None:
+            if busy is not None:
+                self._attributes[semconv.BUSY_TIME] = busy
+            end_time = self._operation.began.at(ended)
+            end_stage(self._span, error=error, attributes=self._attributes, end_time=end_time)
+        end_attempt(self._operation, self._kind, error)
 
 
 @lru_cache(maxsize=256)
@@ -118,11 +119,14 @@ def exposed(transport: Any) -> bool:
 
 
 @guarded
-def begin_exchange(operation: Operation, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange:
+def begin_exchange(
+    operation: Operation, began: float, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Exchange:
     """Begin the exchange of a request.
 
     Args:
         operation: The operation it belongs to.
+        began: When it began (``perf_counter`` seconds).
         transport: The runtime's ``HttpTransport``.
         args: The arguments of its method, first of all the HTTP method and the path.
         kwargs: Those by name.
@@ -132,7 +136,7 @@ def begin_exchange(operation: Operation, transport: Any, args: tuple[Any, ...], 
     if len(args) < 2:
         args = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))
     method, path = args[:2]
-    return Exchange(operation, transport, str(method), str(path))
+    return Exchange(operation, began, transport, str(method), str(path))
 
 
 def _request_id(headers: Any) -> Any:
@@ -212,7 +216,7 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         clock.compile = entered - clock.started - clock.exchange  # The exchanges of earlier attempts.
         state.sending = True
         request, self._request = self._request, None
-        exchange = state.exchange = begin_exchange(self._operation, *request)
+        exchange = state.exchange = begin_exchange(self._operation, entered, *request)
         token = None if exchange is None else exchange.attach()
         try:
             response = await self._manager.__aenter__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,8 @@ class Operation:
         text_only: Whether the request is known to hold nothing but text.
         unseen: The kind of the one exchange of a call whose exchange cannot be seen.
         statistics: The runtime's statistics of the call, where the caller gets them.
-        queued: Since when it queues in the executor, while it does.
-        entered: The stage that it is in and when that began, where ``leave`` ends it.
+        queued: Since when it queues in the executor, while it does (``perf_counter`` seconds).
+        entered: The stage that it is in and when that began (the same), where ``leave`` ends it.
         logs_stages: Whether its stages are logged.
         ended: Whether it has ended.
     """
@@ -100,9 +101,9 @@ class Operation:
     waited: float | None = None
     unseen: str | None = None
     statistics: Any = None
-    queued: Moment | None = None
+    queued: float | None = None
     _mistaken: tuple[weakref.ref[BaseException], str] | None = None
-    entered: tuple[str, Moment] | None = None
+    entered: tuple[str, float] | None = None
 
     def __init__(
         self,
@@ -150,12 +151,12 @@ class Operation:
         """Note that the call is in the executor's hands: until an attempt begins it queues there, or is refused."""
         self.stage = semconv.RESILIENCE
         if self.heard:
-            self.queued = self.began.later()
+            self.queued = perf_counter()
 
     def dequeue(self) -> None:
         """Note that it is not any more."""
         if self.queued is not None:
-            self.waited = (self.waited or 0.0) + self.queued.elapsed()
+            self.waited = (self.waited or 0.0) + max(perf_counter() - self.queued, 0.0)
             self.queued = None
 
     def mistaken(self, error: BaseException, kind: str) -> None:
@@ -171,10 +172,10 @@ class Operation:
     def record_stage(
         self,
         stage: str,
-        began: Moment,
+        began: float,
         *,
         busy: float | None = None,
-        end_time: int | None = None,
+        ended: float | None = None,
         error: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
     ) -> None:
@@ -182,19 +183,21 @@ class Operation:
 
         Args:
             stage: One of ``semconv.STAGES``.
-            began: When it began.
+            began: When it began (``perf_counter`` seconds).
             busy: Its exclusive time in seconds, for a stage of a stream; else it is over now, and had its time alone.
-            end_time: When it ended, in nanoseconds since the epoch; now by default.
+            ended: When it ended (``perf_counter`` seconds); so long after it began, by default.
             error: Its error type.
             attributes: What the span gets besides.
         """
-        seconds = began.elapsed() if busy is None else busy
+        seconds = max(perf_counter() - began, 0.0) if busy is None else busy
         self.record_stage_duration(stage, seconds, attributes)
         if self.recorded:
             if busy is not None:
                 attributes = {**(attributes or {}), semconv.BUSY_TIME: busy}
-            span = self.telemetry.start_stage(stage, self.context, attributes, began.epoch)
-            end_stage(span, error=error, end_time=began.after(seconds) if end_time is None else end_time)
+            start_time = self.began.at(began)
+            span = self.telemetry.start_stage(stage, self.context, attributes, start_time)
+            end_time = start_time + int(seconds * 1e9) if ended is None else self.began.at(ended)
+            end_stage(span, error=error, end_time=max(end_time, start_time))
 
     def record_stage_duration(self, stage: str, seconds: float, attributes: Mapping[str, Any] | None = None) -> None:
         """Record ``ai_lib.stage.duration``.
@@ -208,11 +211,16 @@ class Operation:
         if self.logs_stages:
             logs.stage_finished(self, stage, seconds, attributes=attributes)
 
-    def enter(self, stage: str, began: Moment | None = None) -> None:
-        """Note that a stage began, now by default, that ends when ``leave`` is called."""
+    def enter(self, stage: str, began: float | None = None) -> None:
+        """Note that a stage began, that ends when ``leave`` is called.
+
+        Args:
+            stage: One of ``semconv.STAGES``.
+            began: When (``perf_counter`` seconds); now by default.
+        """
         self.stage = stage
         if self.heard:
-            self.entered = stage, began or self.began.later()
+            self.entered = stage, perf_counter() if began is None else began
 
     def leave(self, error: str | None = None) -> bool:
         """Record the stage that was entered, whether it came to its end or not (broken JSON), and return if one was."""

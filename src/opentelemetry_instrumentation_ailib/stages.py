@@ -110,7 +110,7 @@ async def _unheard(operation: Operation, wrapped: Target, instance: Any, args: A
 
 async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     started = perf_counter()
-    exchange = begin_exchange(operation, instance, args, kwargs)
+    exchange = begin_exchange(operation, started, instance, args, kwargs)
     token = None if exchange is None else exchange.attach()
     try:
         response = await wrapped(*args, **kwargs)
@@ -127,18 +127,17 @@ async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: 
 def _end_request(
     operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
 ) -> None:
-    ended = operation.began.later()
-    kind = None
+    ended, kind = perf_counter(), None
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.enter(semconv.PIPELINE_PROCESS, ended)
     else:
         # Closed on its way, it is no failure of the call's, and no answer either.
         kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
-    operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended.seconds - started, 0.0))
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended - started, 0.0))
     if exchange is not None:
         exchange.note(answer)
-        exchange.end(kind, end_time=ended.epoch)
+        exchange.end(ended, kind)
 
 
 def _stream_request(telemetry: Telemetry) -> Wrapper:
@@ -204,7 +203,7 @@ def _timed(
     (body,) = (*args, *kwargs.values())
     view = PipelineView(traced(pipeline, operation, content=state.messages is not None), state)
     body = timed_body(body, state)
-    state.processing_began = operation.began.later()
+    state.processing_began = perf_counter()
     return view, body
 
 

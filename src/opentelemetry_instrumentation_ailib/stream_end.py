@@ -86,19 +86,17 @@ def _messages(state: StreamState) -> list[OutputMessage]:
 
 @guarded
 def _record_stages(operation: Operation, state: StreamState, failed: dict[str, str | None]) -> None:
-    clock, began = state.clock, operation.began
-    ended = began.after(clock.total())
+    clock = state.clock
     _record_stage(
         operation,
         semconv.REQUEST_COMPILE,
-        began,
+        clock.started,
         busy=clock.compile,
-        end_time=began.after(clock.compile),
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
         operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
-        end_exchange(state.exchange, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport, end_time=ended)
+        end_exchange(state.exchange, clock.last, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
     if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}
@@ -112,7 +110,7 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
             stage,
             state.processing_began,
             busy=busy,
-            end_time=max(ended, state.processing_began.epoch),
+            ended=clock.last,
             error=failed.get(stage),
             attributes=counts,
         )

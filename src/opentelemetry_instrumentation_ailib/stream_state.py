@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry_instrumentation_ailib import fields, naming, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer, Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
-from opentelemetry_instrumentation_ailib.telemetry import Moment
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
@@ -119,7 +118,7 @@ class StreamState:
         events_before: How many those were when the last frame was offered; -1 before the first.
         finished: Whether a finish reason, a done signal or a ``StreamEnd`` was seen.
         erroneous: Whether a ``StreamError`` was seen.
-        processing_began: When the pipeline began.
+        processing_began: When the pipeline began (``perf_counter`` seconds).
         sending: Whether the request has been compiled and is on its way.
         exchange: The HTTP exchange that carries the stream.
     """
@@ -144,7 +143,7 @@ class StreamState:
     first_frame: Answer = Answer()
     finished: bool = False
     erroneous: bool = False
-    processing_began: Moment | None = None
+    processing_began: float | None = None
     sending: bool = False
     exchange: Exchange | None = None
 

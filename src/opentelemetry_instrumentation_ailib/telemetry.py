@@ -49,14 +49,16 @@ class Moment(NamedTuple):
         """Return the seconds since this moment; never less than none, whatever replaced the clock."""
         return max(time.perf_counter() - self.seconds, 0.0)
 
-    def later(self) -> Moment:
-        """Return the present moment, dated by the seconds since this one: clocks get set in the meantime."""
-        seconds = time.perf_counter()
-        return Moment(seconds, self.epoch + int(max(seconds - self.seconds, 0.0) * 1e9))
-
     def after(self, seconds: float) -> int:
         """Return when so many seconds had passed, in nanoseconds since the epoch; never before this moment."""
         return self.epoch + int(max(seconds, 0.0) * 1e9)
+
+    def at(self, seconds: float) -> int:
+        """Return the date of a later reading of ``perf_counter``, in nanoseconds since the epoch.
+
+        It goes by the seconds since this moment, since the clock that dates gets set in the meantime.
+        """
+        return self.after(seconds - self.seconds)
 
 
 def now() -> Moment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -24,7 +25,7 @@ _failure_type = guarded(naming.failure_type)
 
 @guarded
 def _end(span: Span, began: Moment, error: str | None = None) -> None:
-    end_stage(span, error=error, end_time=began.later().epoch)
+    end_stage(span, error=error, end_time=began.at(perf_counter()))
 
 
 @guarded
