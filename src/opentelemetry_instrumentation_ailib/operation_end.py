@@ -19,6 +19,7 @@ from opentelemetry_instrumentation_ailib.masking import clean, safe_message
 from opentelemetry_instrumentation_ailib.telemetry import Hook
 
 if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.cost import Pricer
     from opentelemetry_instrumentation_ailib.messages import Conversation
     from opentelemetry_instrumentation_ailib.operation import Operation
 
@@ -105,46 +106,39 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
     instruments.requests_in_flight.add(-1, operation.asked.labels, context=context)
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
-    _count_tokens(operation, answer.usage)
     if error is not None:
         stage = naming.error_stage(error, operation.stage)
         instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
-    _measure_conventions(operation, answer, error, duration)
-    _price(operation, answer.usage)
+    conventions, by_token = operation.asked.answered(answer.model)
+    if error is not None:
+        conventions = {**conventions, semconv.ERROR_TYPE: error}
+        by_token = By(conventions, semconv.TOKEN_TYPE)
+    instruments.operation_duration.record(duration, conventions, context=context)
+    _measure_tokens(operation, answer.usage, by_token)
+    pricer = operation.telemetry.pricer
+    if pricer is not None:
+        _price(operation, pricer, answer.usage)
 
 
-def _count_tokens(operation: Operation, usage: Usage) -> None:
-    instruments, context = operation.telemetry.instruments, operation.measured
+def _measure_tokens(operation: Operation, usage: Usage, by_token: By) -> None:
+    instruments, identity, context = operation.telemetry.instruments, operation.identity, operation.measured
     for kind, count in (("input", usage.input), ("output", usage.output)):
-        if count:
-            instruments.tokens.add(count, operation.identity.by_token[kind], context=context)
+        if count is not None:
+            instruments.token_usage.record(count, by_token[kind], context=context)
+            if count:
+                instruments.tokens.add(count, identity.by_token[kind], context=context)
     kinds = (("cache_read", usage.cache_read), ("cache_write", usage.cache_write), ("reasoning", usage.reasoning))
     for kind, count in kinds:
         if count:
-            instruments.token_details.add(count, operation.identity.by_token_detail[kind], context=context)
+            instruments.token_details.add(count, identity.by_token_detail[kind], context=context)
 
 
-def _measure_conventions(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
-    instruments, context = operation.telemetry.instruments, operation.measured
-    attributes, by_token = operation.asked.answered(answer.model)
-    if error is not None:
-        attributes = {**attributes, semconv.ERROR_TYPE: error}
-        by_token = By(attributes, semconv.TOKEN_TYPE)
-    instruments.operation_duration.record(duration, attributes, context=context)
-    for kind, count in (("input", answer.usage.input), ("output", answer.usage.output)):
-        if count is not None:
-            instruments.token_usage.record(count, by_token[kind], context=context)
-
-
-def _price(operation: Operation, usage: Usage) -> None:
-    pricer = operation.telemetry.pricer
-    if pricer is None:
-        return
+def _price(operation: Operation, pricer: Pricer, usage: Usage) -> None:
     asked = operation.identity
-    cost = pricer.price(asked.provider, asked.model, usage, text_only=operation.text_only)
-    if cost is not None:
-        operation.attributes[semconv.COST] = cost
-        operation.telemetry.instruments.cost.add(cost, asked.model_labels, context=operation.measured)
+    price = pricer.price(asked.provider, asked.model, usage, text_only=operation.text_only)
+    if price is not None:
+        operation.attributes[semconv.COST] = price
+        operation.telemetry.instruments.cost.add(price, asked.model_labels, context=operation.measured)
 
 
 @guarded

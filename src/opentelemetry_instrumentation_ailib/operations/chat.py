@@ -49,7 +49,8 @@ def _begin(
     heard: bool = False,
     stream: bool = False,
 ) -> Operation | None:
-    telemetry = telemetry.of(client)
+    if telemetry.clients.used:
+        telemetry = telemetry.of(client)
     heard = heard or telemetry.listeners.present()
     builder = kwargs.get("builder", args[0] if args else None)
     outer = current_operation()
@@ -74,7 +75,10 @@ def _begin(
     if heard:
         if executor is not None:
             _note_breaker(operation, executor)
-        _note_content(operation, client, builder)
+        if telemetry.content.wanted or telemetry.content.emits:
+            _note_content(operation, client, builder)
+        if telemetry.pricer is not None:
+            operation.text_only = fields.is_text(builder)
     return operation
 
 
@@ -104,10 +108,8 @@ def _note_content(operation: Operation, client: Any, builder: Any) -> None:
         operation.conceal(credentials("", getattr(credential, "secret", None)))
         inputs, system, tools = request_messages(builder)
         operation.conversation = Conversation(inputs, [], system, tools)
-    elif content.emits:
+    else:
         operation.conversation = Conversation()
-    if operation.telemetry.pricer is not None:
-        operation.text_only = all(isinstance(message.content, str) for message in builder._messages)
 
 
 def _begin_with_stats(
