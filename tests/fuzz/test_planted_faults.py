@@ -76,7 +76,7 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "a span is never ended": (operation_end, "_end_span", _nothing),
     "a span is ended twice": (operation_end, "_end_span", _end_twice),
     "a call is not measured": (operation_end, "_measure", _nothing),
-    "an exchange is not counted": (exchange, "_end_attempt", _nothing),
+    "an exchange is not counted": (exchange, "end_attempt", _nothing),
     "a stage is not recorded": (operation.Operation, "record_stage_duration", _nothing),
     "credentials are not known": (fitting, "forms", lambda *_: []),
     "a line is missing in the log": (operation_end.logs, "request_finished", _nothing),
