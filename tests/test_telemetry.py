@@ -26,7 +26,7 @@ from opentelemetry_instrumentation_ailib.context import detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.live import LiveComponents
 from opentelemetry_instrumentation_ailib.masking import safe_message
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage
+from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage
 from opentelemetry_instrumentation_ailib.version import __version__
 from recorder import Recorder
 
@@ -204,6 +204,21 @@ print(sorted(name for name in set(sys.modules) - before if "ai_lib_python" in na
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# --- moments ---
+
+MOMENT = Moment(seconds=5.0, epoch=1_000_000_000_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "date"),
+    [(5.0, 0), (5.25, 250_000_000), (7.0, 2_000_000_000), (4.0, 0)],
+    ids=["then", "later", "much later", "a clock that was set back"],
+)
+def test_a_reading_of_the_clock_that_measures_has_a_date_after_the_moment(seconds: float, date: int) -> None:
+    assert MOMENT.at(seconds) - MOMENT.epoch == date
+    assert MOMENT.after(seconds - MOMENT.seconds) == MOMENT.at(seconds)
 
 
 # --- the bundle ---
