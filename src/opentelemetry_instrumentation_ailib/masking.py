@@ -46,7 +46,8 @@ def _without_pieces(text: str, secrets: Iterable[str]) -> str:
     pieces = [before]
     for after in others:
         for secret in secrets:
-            for size in range(len(secret) - 1, _MIN_PIECE - 1, -1):
+            longest = min(len(secret) - 1, max(len(pieces[-1]), len(after)))
+            for size in range(longest, _MIN_PIECE - 1, -1):
                 if pieces[-1].endswith(secret[:size]):
                     pieces[-1] = pieces[-1][:-size] + _REDACTED
                 if after.startswith(secret[-size:]):
