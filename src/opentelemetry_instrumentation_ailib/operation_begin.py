@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key, set_value
 from opentelemetry.trace import INVALID_SPAN, SpanKind, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
@@ -21,6 +21,9 @@ from opentelemetry_instrumentation_ailib.telemetry import now
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
+
+# Not empty, since the SDK takes the current context for an empty one.
+_SPANLESS: Final = set_value(create_key(__name__), None, NOWHERE)
 
 
 def start(operation: Operation, context: Context, attributes: Mapping[str, AttributeValue]) -> Context:
@@ -44,7 +47,7 @@ def start(operation: Operation, context: Context, attributes: Mapping[str, Attri
     operation.traced = operation.measured = set_span_in_context(operation.span, context)
     if not operation.recorded:
         # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none.
-        operation.measured = set_span_in_context(INVALID_SPAN, context) if context else NOWHERE
+        operation.measured = set_span_in_context(INVALID_SPAN, context) if context else _SPANLESS
     return operation.traced
 
 
