@@ -136,8 +136,7 @@ def _end_request(
         kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
     operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended - started, 0.0))
     if exchange is not None:
-        if operation.recorded:
-            exchange.note(answer)
+        exchange.note(answer)
         exchange.end(ended, kind)
 
 

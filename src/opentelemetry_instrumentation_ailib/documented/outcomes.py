@@ -97,14 +97,15 @@ class Outcomes:
             window = self._providers.setdefault(provider, Window())
         window.times.append(time.monotonic())
         window.errors.append(error)
-        if self.feeds_tracker and _TRACKER_MODULE in sys.modules:
-            _feed(_tracker(), provider, error)
+        tracker = _tracker() if self.feeds_tracker else None
+        if tracker is not None:
+            _feed(tracker, provider, error)
 
     def catch_up(self) -> None:
         """Tell the runtime's tracker, which has just been imported, what happened before."""
-        if not self.feeds_tracker:
-            return
         tracker = _tracker()
+        if not self.feeds_tracker or tracker is None:
+            return
         for provider, window in list(self._providers.items()):
             for error in list(window.errors):
                 _feed(tracker, provider, error)
@@ -140,14 +141,12 @@ def _status(rate: float, calls: int) -> str:
 
 
 def _tracker() -> Any:
-    # The package imports it, and most applications do not import the package; another thread may be about to.
+    # The package imports it, and most applications do not import the package.
     get = getattr(sys.modules.get(_TRACKER_MODULE), "get_health_tracker", None)
     return None if get is None else get()
 
 
 def _feed(tracker: Any, provider: str, error: str | None) -> None:
-    if tracker is None:
-        return
     if error is None:
         tracker.record_success(provider)
     else:

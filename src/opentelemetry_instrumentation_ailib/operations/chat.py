@@ -49,11 +49,10 @@ def _begin(
     heard: bool = False,
     stream: bool = False,
 ) -> Operation | None:
-    if telemetry.clients.used:
-        telemetry = telemetry.of(client)
+    telemetry = telemetry.of(client)
     heard = heard or telemetry.listeners.present()
     builder = kwargs.get("builder", args[0] if args else None)
-    outer = current_operation() if current() else None
+    outer = current_operation()
     if outer is not None and outer.caller is client:
         # execute_with_stats() has opened it. A call that comes later, from within, is one of its own.
         outer.caller = None
