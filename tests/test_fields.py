@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from ai_lib_python.client import ChatResponse
 from ai_lib_python.client.builder import ChatRequestBuilder
-from ai_lib_python.types.message import ContentBlock, Message, MessageRole
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from opentelemetry_instrumentation_ailib.fields import (
     Answer,
     Usage,
     frame_answer,
-    is_text,
     request_attributes,
     response_answer,
     usage,
@@ -118,25 +116,6 @@ def test_an_extra_parameter_of_null_removes_the_builders_own() -> None:
 @pytest.mark.parametrize("request_like", [None, object(), 7, SimpleNamespace(_extra_params=[1]), builder().param])
 def test_what_is_no_request_has_no_fields(request_like: Any) -> None:
     assert list(request_attributes(request_like)) == []
-
-
-IN_PARTS = Message(role=MessageRole.USER, content=[ContentBlock.text_block("Hello")])
-
-
-@pytest.mark.parametrize(
-    ("request_like", "text"),
-    [
-        (builder(), True),
-        (builder().system("Be brief").user("Hello"), True),
-        (builder().user("Hello").messages([IN_PARTS]), False),
-        (builder().messages([IN_PARTS]).user("Hello"), False),
-        (SimpleNamespace(_messages=[object()]), False),
-        (SimpleNamespace(_messages=None), False),
-        (None, False),
-    ],
-)
-def test_a_request_holds_nothing_but_text_where_each_message_is_one(request_like: Any, text: bool) -> None:
-    assert is_text(request_like) is text
 
 
 # --- usage ---

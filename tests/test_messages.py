@@ -25,7 +25,7 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
-from opentelemetry_instrumentation_ailib.messages import finish_reason, request_messages, response_messages
+from opentelemetry_instrumentation_ailib.messages import finish_reason, is_text, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.parts import OmittedBlob, parts
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -383,6 +383,25 @@ def test_arguments_are_parsed_where_they_are_short_and_json(arguments: Any, expe
     call = {"id": "call_1", "function": {"name": "weather", "arguments": arguments}}
     message = {"role": "assistant", "tool_calls": [call]}
     assert inputs(message) == [InputMessage("assistant", [ToolCallRequestPart(expected, "weather", "call_1")])]
+
+
+IN_PARTS = Message(role=MessageRole.USER, content=[ContentBlock.text_block("Hello")])
+
+
+@pytest.mark.parametrize(
+    ("request_like", "text"),
+    [
+        (builder(), True),
+        (builder().system("Be brief").user("Hello"), True),
+        (builder().user("Hello").messages([IN_PARTS]), False),
+        (builder().messages([IN_PARTS]).user("Hello"), False),
+        (SimpleNamespace(_messages=[object()]), False),
+        (SimpleNamespace(_messages=None), False),
+        (None, False),
+    ],
+)
+def test_a_request_holds_nothing_but_text_where_each_message_is_one(request_like: Any, text: bool) -> None:
+    assert is_text(request_like) is text
 
 
 # --- responses ---

@@ -100,21 +100,6 @@ def request_attributes(builder: Any) -> dict[str, AttributeValue]:
     return attributes
 
 
-def is_text(builder: Any) -> bool:
-    """Return whether a chat request holds nothing but text, and is known to.
-
-    Args:
-        builder: The runtime's ``ChatRequestBuilder``.
-    """
-    messages = getattr(builder, "_messages", None)
-    if not isinstance(messages, list):
-        return False
-    for message in messages:  # noqa: SIM110 - a generator for all() takes three times as long
-        if not isinstance(getattr(message, "content", None), str):
-            return False
-    return True
-
-
 # --- usage ---
 
 

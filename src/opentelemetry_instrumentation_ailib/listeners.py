@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
@@ -19,6 +20,13 @@ def _collects(provider: Any) -> bool:
     return not type(provider).__module__.startswith(_API)
 
 
+def _is_set(variable: str, get: Callable[[], Any]) -> bool:
+    # The functions that return global providers ask the environment each time, which takes longer than all else here:
+    # their variable knows as much. A release of the API without it is asked.
+    known = getattr(get, "__globals__", {})
+    return known[variable] is not None if variable in known else _collects(get())
+
+
 class Listeners:
     """Those who listen to what is told of a call as it goes: collect it, or read it in the log.
 
@@ -28,7 +36,7 @@ class Listeners:
         certain: Whether something else is known to listen.
     """
 
-    __slots__ = ("_awaited", "_found")
+    __slots__ = ("_found", "_global_meters", "_global_tracers")
 
     def __init__(
         self,
@@ -39,26 +47,17 @@ class Listeners:
     ) -> None:
         given = [provider for provider in (tracer_provider, meter_provider) if provider is not None]
         self._found = certain or any(map(_collects, given))
-        # Providers that the application may set later. The functions that return them ask the environment each time,
-        # which takes longer than all else here: their variable knows as much, in releases of the API that have it.
-        self._awaited = tuple(
-            (getattr(get, "__globals__", {}), variable, get)
-            for provider, variable, get in (
-                (tracer_provider, "_TRACER_PROVIDER", trace.get_tracer_provider),
-                (meter_provider, "_METER_PROVIDER", metrics.get_meter_provider),
-            )
-            if provider is None
-        )
+        self._global_tracers, self._global_meters = tracer_provider is None, meter_provider is None
 
     def present(self) -> bool:
         """Return whether there are any."""
-        if self._found:  # No provider can be unset.
-            return True
-        for variables, variable, get in self._awaited:
-            if variables[variable] is not None if variable in variables else _collects(get()):
-                self._found = True
-                return True
-        return loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
+        # No provider can be unset.
+        self._found = (
+            self._found
+            or (self._global_tracers and _is_set("_TRACER_PROVIDER", trace.get_tracer_provider))
+            or (self._global_meters and _is_set("_METER_PROVIDER", metrics.get_meter_provider))
+        )
+        return self._found or loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
 
 
 def streams_are_logged() -> bool:

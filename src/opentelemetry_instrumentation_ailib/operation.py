@@ -17,7 +17,7 @@ from opentelemetry_instrumentation_ailib import logs, naming, operation_begin, o
 from opentelemetry_instrumentation_ailib.attempts import Attempts
 from opentelemetry_instrumentation_ailib.context import NOWHERE, current
 from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer
-from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage
+from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, elapsed, end_stage
 
 if TYPE_CHECKING:
     from opentelemetry.util.genai.types import OutputMessage
@@ -52,7 +52,6 @@ class Operation:
         heard: Whether anyone listens. Where nobody does, its end tells of its provider and its caller's statistics.
 
     Attributes:
-        name, heard: As above.
         span: The operation span.
         recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
         context: The context in which the stages run, which leads them to the operation.
@@ -117,9 +116,7 @@ class Operation:
         attributes: Mapping[str, AttributeValue] | None = None,
         heard: bool = True,
     ) -> None:
-        self.telemetry = telemetry
-        self.name = name
-        self.heard = heard
+        self.telemetry, self.name, self.heard = telemetry, name, heard
         self.identity = self.asked = telemetry.labels.identity(name, provider_id, model, base_url)
         self.stage = semconv.CLIENT
         self.attributes: dict[str, AttributeValue] = {}
@@ -156,7 +153,7 @@ class Operation:
     def dequeue(self) -> None:
         """Note that it is not any more."""
         if self.queued is not None:
-            self.waited = (self.waited or 0.0) + max(perf_counter() - self.queued, 0.0)
+            self.waited = (self.waited or 0.0) + elapsed(self.queued)
             self.queued = None
 
     def mistaken(self, error: BaseException, kind: str) -> None:
@@ -189,7 +186,7 @@ class Operation:
             error: Its error type.
             attributes: What the span gets besides.
         """
-        seconds = max(perf_counter() - began, 0.0) if busy is None else busy
+        seconds = elapsed(began) if busy is None else busy
         self.record_stage_duration(stage, seconds, attributes)
         if self.recorded:
             if busy is not None:
@@ -212,12 +209,7 @@ class Operation:
             logs.stage_finished(self, stage, seconds, attributes=attributes)
 
     def enter(self, stage: str, began: float | None = None) -> None:
-        """Note that a stage began, that ends when ``leave`` is called.
-
-        Args:
-            stage: One of ``semconv.STAGES``.
-            began: When (``perf_counter`` seconds); now by default.
-        """
+        """Note that a stage began, now or at a reading of ``perf_counter``, that ends when ``leave`` is called."""
         self.stage = stage
         if self.heard:
             self.entered = stage, perf_counter() if began is None else began

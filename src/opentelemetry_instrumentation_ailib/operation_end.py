@@ -16,7 +16,7 @@ from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
-from opentelemetry_instrumentation_ailib.telemetry import Hook
+from opentelemetry_instrumentation_ailib.telemetry import Hook, elapsed
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.cost import Pricer
@@ -48,7 +48,7 @@ def end(
         if operation.entered is not None or operation.queued is not None or operation.unseen is not None:
             _leave(operation, kind)
         if duration is None:
-            duration = operation.began.elapsed()
+            duration = elapsed(operation.began.seconds)
         _measure(operation, answer, kind, duration)
         if operation.recorded or operation.conversation is not None:
             _end_span(operation, answer, response, error, kind, duration)

@@ -18,7 +18,7 @@ from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, end_stage, now
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, elapsed, end_stage, now
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
@@ -57,7 +57,7 @@ class _Load:
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = naming.text(str(manifest.protocol_version)) or ""
             self._provider = naming.text(manifest.id) or ""
-        seconds = self._began.elapsed()
+        seconds = elapsed(self._began.seconds)
         logs.protocol_loaded(
             self.context,
             provider=self._provider,

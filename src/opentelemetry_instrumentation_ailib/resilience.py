@@ -7,6 +7,7 @@ retry, breaker or queue acts on them, and none is reported.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -16,12 +17,11 @@ from opentelemetry_instrumentation_ailib.attempts import note_retry
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry, now
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, elapsed
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Target = Callable[..., Any]
-
 Note = Callable[[Telemetry, Any], object]
 
 
@@ -165,12 +165,12 @@ def _note_wait(telemetry: Telemetry, kind: str, component: Any, waited: float) -
 
 def _limited(telemetry: Telemetry) -> Wrapper:
     async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-        began = now()
+        began = perf_counter()
         try:
             return await wrapped(*args, **kwargs)
         finally:
             # What it returns leaves out the time queued for its lock, behind others who wait.
-            _note_wait(telemetry, live.LIMITER, instance, began.elapsed())
+            _note_wait(telemetry, live.LIMITER, instance, elapsed(began))
 
     return run
 
@@ -198,12 +198,12 @@ class _Permit:
         return self._manager(function)
 
     async def __aenter__(self) -> Any:
-        began = now()
+        began = perf_counter()
         try:
             return await self._manager.__aenter__()
         finally:
             # Refused or granted, it waited.
-            _note_wait(self._telemetry, live.BACKPRESSURE, self._control, began.elapsed())
+            _note_wait(self._telemetry, live.BACKPRESSURE, self._control, elapsed(began))
 
     async def __aexit__(self, *exception: Any) -> Any:
         try:

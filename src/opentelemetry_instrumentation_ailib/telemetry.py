@@ -45,10 +45,6 @@ class Moment(NamedTuple):
     seconds: float
     epoch: int
 
-    def elapsed(self) -> float:
-        """Return the seconds since this moment; never less than none, whatever replaced the clock."""
-        return max(time.perf_counter() - self.seconds, 0.0)
-
     def after(self, seconds: float) -> int:
         """Return when so many seconds had passed, in nanoseconds since the epoch; never before this moment."""
         return self.epoch + int(max(seconds, 0.0) * 1e9)
@@ -59,6 +55,11 @@ class Moment(NamedTuple):
         It goes by the seconds since this moment, since the clock that dates gets set in the meantime.
         """
         return self.after(seconds - self.seconds)
+
+
+def elapsed(began: float) -> float:
+    """Return the seconds since a reading of ``perf_counter``; never less than none, whatever replaced the clock."""
+    return max(time.perf_counter() - began, 0.0)
 
 
 def now() -> Moment:

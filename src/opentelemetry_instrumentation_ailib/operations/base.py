@@ -86,7 +86,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
     async def observe(
         call: _Call, telemetry: Telemetry, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        coroutine = call.pop()
+        coroutine, call.coroutine = call.coroutine, None
         try:
             enabled = not current() or is_instrumentation_enabled()
             operation = begin(telemetry, instance, args, kwargs) if enabled else None
@@ -112,24 +112,28 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             # Arguments that do not fit are refused when the call is made, and not when it is awaited.
             call = wrapped(*args, **kwargs)
-            return _named_like(call, observe(_Call((call,)), telemetry, instance, args, kwargs))
+            return _named_like(call, observe(_Call(call), telemetry, instance, args, kwargs))
 
         return run
 
     return build
 
 
-class _Call(list[Any]):
-    """The runtime's coroutine until it is awaited.
+class _Call:
+    """The runtime's coroutine. One that is never awaited goes without a word: the one around it is the one to warn of.
 
-    One that never is goes without a word: the one around it is the one to warn of.
+    Args:
+        coroutine: The coroutine.
     """
 
-    __slots__ = ()
+    __slots__ = ("coroutine",)
+
+    def __init__(self, coroutine: Any) -> None:
+        self.coroutine = coroutine
 
     def __del__(self) -> None:
-        if self:
-            _close(self.pop())
+        if self.coroutine is not None:
+            _close(self.coroutine)
 
 
 @guarded

@@ -14,7 +14,7 @@ from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.listeners import streams_are_logged
 from opentelemetry_instrumentation_ailib.live import STATES
 from opentelemetry_instrumentation_ailib.masking import credentials
-from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
+from opentelemetry_instrumentation_ailib.messages import Conversation, is_text, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
@@ -77,7 +77,7 @@ def _begin(
         if telemetry.content.wanted or telemetry.content.emits:
             _note_content(operation, client, builder)
         if telemetry.pricer is not None:
-            operation.text_only = fields.is_text(builder)
+            operation.text_only = is_text(builder)
     return operation
 
 
