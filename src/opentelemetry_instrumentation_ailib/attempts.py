@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from opentelemetry.util.types import AttributeValue
@@ -81,6 +82,7 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
     operation.span.add_event(
         semconv.RETRY_EVENT,
         {semconv.EVENT_ATTEMPT: attempt, semconv.EVENT_DELAY: delay, semconv.ERROR_TYPE: kind},
+        operation.began.at(perf_counter()),
     )
     logs.retry(operation, attempt, kind, delay)
 
@@ -93,10 +95,12 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
         target: The model it turns to, with its provider: ``anthropic/claude-sonnet-4``.
         error: What the model before failed with.
     """
+    attempts = operation.attempts
+    if attempts.pending == semconv.FALLBACK and attempts.model == naming.text(target):
+        return  # A loader of the user's own asks again.
     kind = operation.error_type(error) or semconv.OTHER
     operation.leave(kind)
     operation.dequeue()
-    attempts = operation.attempts
     attempts.fallbacks += 1
     attempts.pending = semconv.FALLBACK
     origin, attempts.model = attempts.model, naming.text(target) or semconv.OTHER
@@ -106,5 +110,7 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
     labels = {**operation.telemetry.labels.turn(origin, attempts.model), semconv.LABEL_TYPE: kind}
     operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.measured)
-    operation.span.add_event(semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind})
+    operation.span.add_event(
+        semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind}, operation.began.at(perf_counter())
+    )
     logs.fallback(operation, origin, attempts.model, kind)

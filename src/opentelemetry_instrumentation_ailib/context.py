@@ -12,6 +12,8 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
+from opentelemetry_instrumentation_ailib.collected import closes
+
 NOWHERE: Final = Context()
 """A context without anything."""
 
@@ -54,5 +56,5 @@ def detach(token: Any, error: BaseException | None = None) -> None:
         reset(token)
     except (ValueError, RuntimeError):
         # A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless.
-        if not isinstance(error, GeneratorExit):
+        if not closes(error):
             otel_context.detach(token)  # Which reports it.

@@ -8,8 +8,6 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
 
-from opentelemetry.context import Context
-from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
@@ -19,6 +17,7 @@ from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
+from opentelemetry_instrumentation_ailib.quiet import exposed, without_http_spans
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import end_stage
 
@@ -37,25 +36,30 @@ class Exchange:
 
     Attributes:
         context: The context to send the request in.
+        error: The type of the error that it was answered with, if it was.
     """
 
-    __slots__ = ("_attributes", "_kind", "_operation", "_span", "context")
+    __slots__ = ("_attributes", "_kind", "_operation", "_span", "context", "error")
 
     def __init__(self, operation: Operation, began: float, transport: Any, method: str, path: str) -> None:
         base_url = str(transport._base_url)
         self._operation = operation
         self._kind = operation.attempts.begin()
         operation.stage = semconv.HTTP_TRANSPORT
-        operation.conceal(credentials(base_url, transport._credential.secret))
+        operation.conceal(credentials(base_url, getattr(getattr(transport, "_credential", None), "secret", None)))
         self._span = self._start_span(began, base_url, method, path) if operation.recorded else None
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         self.context = without_http_spans(context) if exposed(transport) else context
         self._attributes: dict[str, AttributeValue] = {}
+        self.error: str | None = None
 
     @guarded
     def _start_span(self, began: float, base_url: str, method: str, path: str) -> Span | None:
         # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
         operation, attributes = self._operation, _described(base_url, method, path)
+        if any(secret in base_url for secret in operation.secrets):
+            known = clean_text(str(attributes[semconv.URL_PATH]), operation.secrets)
+            attributes = {**attributes, semconv.URL_PATH: known}
         if self._kind != semconv.INITIAL:
             attributes = {**attributes, semconv.HTTP_REQUEST_RESEND_COUNT: operation.attempts.resends}
         start_time = operation.began.at(began)
@@ -67,6 +71,8 @@ class Exchange:
 
     def note(self, response: Any) -> None:
         """Take status code and request id from an ``httpx.Response`` or the runtime's ``RemoteError``."""
+        if isinstance(response, BaseException):
+            self.error = naming.failure_type(response)
         if self._span is None:
             return
         status_code = getattr(response, "status_code", None)
@@ -108,16 +114,6 @@ def _described(base_url: str, method: str, path: str) -> Mapping[str, AttributeV
     return attributes
 
 
-def exposed(transport: Any) -> bool:
-    """Return whether an HTTP client's span would tell the credential: in the URL, or in the error about a header.
-
-    Args:
-        transport: The runtime's ``HttpTransport``.
-    """
-    sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
-    return not sendable or bool(transport._auth_query_params)
-
-
 @guarded
 def begin_exchange(
     operation: Operation, began: float, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -133,6 +129,8 @@ def begin_exchange(
     """
     if operation.entered is not None:
         operation.leave()  # Where nothing else says that the request is compiled, this does.
+    if operation.queued is not None:
+        operation.dequeue()
     if len(args) < 2:
         args = (*args, *(kwargs[name] for name in ("method", "path") if name in kwargs))
     method, path = args[:2]
@@ -144,45 +142,20 @@ def _request_id(headers: Any) -> Any:
     return next(filter(None, (headers[name] for name in _REQUEST_IDS if name in headers)), None)
 
 
-def without_http_spans(context: Context) -> Context:
-    """Return a context in which an HTTP client's instrumentation records nothing.
-
-    It would record the URL, and the credential is in the query string.
-    """
-    token = attach(context)
-    try:
-        with suppress_http_instrumentation():
-            return current()
-    finally:
-        detach(token)
-
-
-class QuietEntry(AbstractAsyncContextManager[Any]):
-    """The runtime's context manager around a streamed response, entered where no HTTP client's spans are recorded.
+def enter(exchange: Exchange | None, transport: Any) -> object | None:
+    """Enter the context to send a request in; return what leaves it.
 
     Args:
-        manager: The runtime's own.
+        exchange: The exchange; ``None`` for a fault of ours, which must not tell the credential either.
+        transport: The runtime's ``HttpTransport``.
     """
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-
-    async def __aenter__(self) -> Any:
-        token = attach(without_http_spans(current()))
-        try:
-            response = await self._manager.__aenter__()
-        except BaseException as error:
-            detach(token, error)
-            raise
-        detach(token)
-        return response
-
-    async def __aexit__(self, *exception: Any) -> Any:
-        return await self._manager.__aexit__(*exception)
+    if exchange is not None:
+        return exchange.attach()
+    return attach(without_http_spans(current())) if exposed(transport) else None
 
 
 end_exchange = guarded(Exchange.end)
-_note = guarded(Exchange.note)
+note_answer = guarded(Exchange.note)
 
 
 class StreamExchange(AbstractAsyncContextManager[Any]):
@@ -216,8 +189,11 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         clock.compile = entered - clock.started - clock.exchange  # The exchanges of earlier attempts.
         state.sending = True
         request, self._request = self._request, None
+        if state.exchange is not None:  # A transport of the user's own asks again.
+            end_exchange(state.exchange, entered, state.exchange.error, busy=clock.exchange - state.refused)
+            state.refused = clock.exchange
         exchange = state.exchange = begin_exchange(self._operation, entered, *request)
-        token = None if exchange is None else exchange.attach()
+        token = enter(exchange, request[0])
         try:
             response = await self._manager.__aenter__()
         except BaseException as error:
@@ -225,12 +201,12 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
             clock.exchange += perf_counter() - entered
             clock.fail(TRANSPORT)
             if exchange is not None:
-                _note(exchange, error)
+                note_answer(exchange, error)
             raise
         detach(token)
         clock.exchange += perf_counter() - entered
         if exchange is not None:
-            _note(exchange, response)
+            note_answer(exchange, response)
         return response
 
     async def __aexit__(self, *exception: Any) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from opentelemetry_instrumentation_ailib import loggers
 
@@ -18,6 +18,12 @@ _API: Final = ("opentelemetry.trace", "opentelemetry.metrics")
 
 def _collects(provider: Any) -> bool:
     return not type(provider).__module__.startswith(_API)
+
+
+def _is_global(provider: Any) -> bool:
+    # Before one is set, the API has another stand for it, which an application may have asked for.
+    known = isinstance(provider, (NoOpTracerProvider, NoOpMeterProvider)) or _collects(provider)
+    return provider is None or not known
 
 
 def _is_set(variable: str, get: Callable[[], Any]) -> bool:
@@ -34,9 +40,10 @@ class Listeners:
         tracer_provider: Where spans go; ``None`` for the global provider.
         meter_provider: Where measurements go; ``None`` for the global provider.
         certain: Whether something else is known to listen.
+        measured: Whether measurements are known to be collected, wherever they go.
     """
 
-    __slots__ = ("_found", "_global_meters", "_global_tracers")
+    __slots__ = ("_found", "_global_meters", "_global_tracers", "_measured")
 
     def __init__(
         self,
@@ -44,10 +51,11 @@ class Listeners:
         meter_provider: MeterProvider | None = None,
         *,
         certain: bool = False,
+        measured: bool = False,
     ) -> None:
-        given = [provider for provider in (tracer_provider, meter_provider) if provider is not None]
-        self._found = certain or any(map(_collects, given))
-        self._global_tracers, self._global_meters = tracer_provider is None, meter_provider is None
+        self._global_tracers, self._global_meters = _is_global(tracer_provider), _is_global(meter_provider)
+        self._measured = measured or (not self._global_meters and _collects(meter_provider))
+        self._found = certain or self._measured or (not self._global_tracers and _collects(tracer_provider))
 
     def present(self) -> bool:
         """Return whether there are any."""
@@ -55,9 +63,16 @@ class Listeners:
         self._found = (
             self._found
             or (self._global_tracers and _is_set("_TRACER_PROVIDER", trace.get_tracer_provider))
-            or (self._global_meters and _is_set("_METER_PROVIDER", metrics.get_meter_provider))
+            or self.measure()
         )
         return self._found or loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
+
+    def measure(self) -> bool:
+        """Return whether any of them collects measurements."""
+        self._measured = self._measured or (
+            self._global_meters and _is_set("_METER_PROVIDER", metrics.get_meter_provider)
+        )
+        return self._measured
 
 
 def streams_are_logged() -> bool:

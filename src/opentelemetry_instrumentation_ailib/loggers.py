@@ -104,6 +104,8 @@ def emit(
         message: The message with its placeholders.
         *arguments: What fills them.
     """
+    if not handled(logger, level):
+        return  # Python itself would print it.
     place = sys._getframe(1)
     code, shown = place.f_code, tuple(map(_printable, arguments))
     span = get_current_span(context).get_span_context()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib.util
 import json
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote
 
 from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.fields import Answer
@@ -21,7 +22,9 @@ _MIN_SECRET = 8
 # Shorter ones tell nothing: ``sk-``.
 _MIN_PIECE = 4
 _REDACTED = "***REDACTED***"
-_ELLIPSIS = "..."
+_ELLIPSIS = re.compile(r"(\s*\[?(?:\.{3,}|…)\]?\s*)")
+_AUTHORITY_END = re.compile("[/?#]")
+_ESCAPED = re.compile("%[0-9A-F]{2}")
 # What every way of quoting leaves as it is.
 _WORDS = re.compile(r"[A-Za-z0-9]+")
 
@@ -42,18 +45,19 @@ def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | Non
 
 def _without_pieces(text: str, secrets: Iterable[str]) -> str:
     """Return a text without the pieces of secrets beside an ellipsis: pydantic, say, abbreviates what it quotes."""
-    before, *others = text.split(_ELLIPSIS)
-    pieces = [before]
-    for after in others:
+    # Texts and ellipses in turn.
+    pieces = _ELLIPSIS.split(text)
+    for index in range(0, len(pieces) - 2, 2):
+        before, after = pieces[index], pieces[index + 2]
         for secret in secrets:
-            longest = min(len(secret) - 1, max(len(pieces[-1]), len(after)))
+            longest = min(len(secret) - 1, max(len(before), len(after)))
             for size in range(longest, _MIN_PIECE - 1, -1):
-                if pieces[-1].endswith(secret[:size]):
-                    pieces[-1] = pieces[-1][:-size] + _REDACTED
+                if before.endswith(secret[:size]):
+                    before = before[:-size] + _REDACTED
                 if after.startswith(secret[-size:]):
                     after = _REDACTED + after[size:]
-        pieces.append(after)
-    return _ELLIPSIS.join(pieces)
+        pieces[index], pieces[index + 2] = before, after
+    return "".join(pieces)
 
 
 def masked(text: str, length: int) -> str:
@@ -75,8 +79,13 @@ def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:
         base_url: Where it goes, perhaps with a password.
         credential: The provider's.
     """
-    password = urlsplit(base_url).password if "@" in base_url else None
-    said = credential, password and unquote(password)
+    said = [credential]
+    if "@" in base_url:
+        # By hand, since what a parser makes of a bracket in a password is an exception that quotes it.
+        authority = _AUTHORITY_END.split(base_url.partition("://")[2], maxsplit=1)[0]
+        user, _, password = map(unquote, authority.rpartition("@")[0].partition(":"))
+        if password or len(user) >= _MIN_SECRET:
+            said += [f"{user}:{password}", password or user]
     return tuple(filter(None, said))
 
 
@@ -104,7 +113,7 @@ def clean_text(text: str, secrets: Iterable[str]) -> str:
 
 
 def forms(*secrets: str) -> list[str]:
-    """Return the forms in which a text may quote secrets: as they are, in a URL, in Python, in JSON, in JSON in JSON.
+    """Return the forms in which a text may quote secrets: in a URL, in a header, in Python, in JSON, in JSON in JSON.
 
     The longest come first, since one may contain another.
     """
@@ -116,7 +125,9 @@ def _forms(secret: str) -> tuple[str, ...]:
     written = _json(secret)
     return (
         secret,
+        base64.b64encode(secret.encode("utf-8", "replace")).decode().rstrip("="),
         *quoted,
+        *(_ESCAPED.sub(lambda escaped: escaped.group().lower(), form) for form in quoted),
         repr(secret)[1:-1],
         ascii(secret)[1:-1],
         *written,

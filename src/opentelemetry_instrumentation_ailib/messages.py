@@ -80,9 +80,12 @@ def is_text(builder: Any) -> bool:
     Args:
         builder: The runtime's ``ChatRequestBuilder``.
     """
-    messages = getattr(builder, "_messages", None)
-    if not isinstance(messages, list):
+    messages, extra = getattr(builder, "_messages", None), getattr(builder, "_extra_params", None)
+    if not isinstance(messages, list) or not isinstance(extra, dict):
         return False
+    for value in extra.values():  # Messages in the provider's own words, perhaps.
+        if isinstance(value, (list, tuple)):
+            return False
     for message in messages:  # noqa: SIM110 - a generator for all() takes three times as long
         if not isinstance(getattr(message, "content", None), str):
             return False

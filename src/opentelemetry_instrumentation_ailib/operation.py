@@ -53,6 +53,7 @@ class Operation:
 
     Attributes:
         span: The operation span.
+        counted: Whether it is counted in flight.
         recorded: Whether it is recorded; where it is not, neither are its stages, of which nobody could make sense.
         context: The context in which the stages run, which leads them to the operation.
         traced: The same without the way to the operation, for what is left to be told when it has ended.
@@ -84,7 +85,7 @@ class Operation:
 
     # What an operation has no use for costs it nothing.
     span: Span = INVALID_SPAN
-    recorded = text_only = logs_stages = ended = False
+    recorded = counted = text_only = logs_stages = ended = False
     request: Any = None
     described: Mapping[str, AttributeValue] = MappingProxyType({})
     secrets: tuple[str, ...] = ()
@@ -116,9 +117,8 @@ class Operation:
         attributes: Mapping[str, AttributeValue] | None = None,
         heard: bool = True,
     ) -> None:
-        self.telemetry, self.name, self.heard = telemetry, name, heard
+        self.telemetry, self.name, self.heard, self.stage = telemetry, name, heard, semconv.CLIENT
         self.identity = self.asked = telemetry.labels.identity(name, provider_id, model, base_url)
-        self.stage = semconv.CLIENT
         self.attributes: dict[str, AttributeValue] = {}
         self.attempts = Attempts(self.identity.full_name)
         context = operation_begin.start(self, current(), attributes or {}) if heard else current()
@@ -187,14 +187,13 @@ class Operation:
             attributes: What the span gets besides.
         """
         seconds = elapsed(began) if busy is None else busy
-        self.record_stage_duration(stage, seconds, attributes)
         if self.recorded:
-            if busy is not None:
-                attributes = {**(attributes or {}), semconv.BUSY_TIME: busy}
+            known = attributes if busy is None else {**(attributes or {}), semconv.BUSY_TIME: busy}
             start_time = self.began.at(began)
-            span = self.telemetry.start_stage(stage, self.context, attributes, start_time)
+            span = self.telemetry.start_stage(stage, self.context, known, start_time)
             end_time = start_time + int(seconds * 1e9) if ended is None else self.began.at(ended)
             end_stage(span, error=error, end_time=max(end_time, start_time))
+        self.record_stage_duration(stage, seconds, attributes)
 
     def record_stage_duration(self, stage: str, seconds: float, attributes: Mapping[str, Any] | None = None) -> None:
         """Record ``ai_lib.stage.duration``.

@@ -16,6 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import loggers, semconv
 from opentelemetry_instrumentation_ailib.context import NOWHERE
+from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation_end import call_hook
 from opentelemetry_instrumentation_ailib.telemetry import now
 
@@ -45,10 +46,19 @@ def start(operation: Operation, context: Context, attributes: Mapping[str, Attri
     )
     operation.recorded = operation.span.is_recording()
     operation.traced = operation.measured = set_span_in_context(operation.span, context)
-    if not operation.recorded:
-        # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none.
+    if not operation.recorded and not operation.span.get_span_context().trace_flags.sampled:
+        # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none. A span of
+        # somebody else's that is sampled is one for exemplars.
         operation.measured = set_span_in_context(INVALID_SPAN, context) if context else _SPANLESS
     return operation.traced
+
+
+@guarded
+def _count(operation: Operation) -> None:
+    # What is counted by nobody now, and by somebody when it ends, would never be made up for.
+    if operation.telemetry.listeners.measure():
+        operation.telemetry.instruments.requests_in_flight.add(1, operation.asked.labels, context=operation.measured)
+        operation.counted = True
 
 
 def announce(operation: Operation, request: Any) -> None:
@@ -60,7 +70,7 @@ def announce(operation: Operation, request: Any) -> None:
     """
     telemetry, operation.request = operation.telemetry, request
     operation.logs_stages = loggers.PIPELINE.isEnabledFor(logging.DEBUG)
-    telemetry.instruments.requests_in_flight.add(1, operation.asked.labels, context=operation.measured)
+    _count(operation)
     if telemetry.request_hook is None:
         return
     try:

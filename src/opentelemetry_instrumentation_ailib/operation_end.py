@@ -42,9 +42,10 @@ def end(
         duration: Seconds since the start; until now by default.
         outcome: How a stream ended.
     """
-    kind = None if error is None else _error_type(operation, error)
-    if operation.heard:
+    kind = None if error is None else _error_type(operation, error) or semconv.OTHER
+    if operation.heard or operation.statistics is not None:
         answer = _clean(answer, operation.secrets) or NOTHING
+    if operation.heard:
         if operation.entered is not None or operation.queued is not None or operation.unseen is not None:
             _leave(operation, kind)
         if duration is None:
@@ -103,7 +104,8 @@ def _error_type(operation: Operation, error: BaseException | str) -> str | None:
 @guarded
 def _measure(operation: Operation, answer: Answer, error: str | None, duration: float) -> None:
     instruments, labels, context = operation.telemetry.instruments, operation.identity.labels, operation.measured
-    instruments.requests_in_flight.add(-1, operation.asked.labels, context=context)
+    if operation.counted:
+        instruments.requests_in_flight.add(-1, operation.asked.labels, context=context)
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
     if error is not None:

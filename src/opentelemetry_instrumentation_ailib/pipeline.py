@@ -82,6 +82,22 @@ class _Transform(_Operator):
         return _timed(self._operator.transform(frames), self._state)
 
 
+async def close(source: Any) -> None:
+    """Close what a layer reads from, as the one who closes the layer would.
+
+    Args:
+        source: An asynchronous generator, or anything that can be iterated.
+    """
+    aclose = getattr(source, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except RuntimeError as error:
+        if "is already running" not in str(error):  # The event loop may be closing it.
+            raise
+
+
 # The layers are asynchronous generators, as the runtime's own are: half as dear as a class with a coroutine.
 
 
@@ -119,7 +135,11 @@ async def _counted(frames: AsyncIterable[Any], state: StreamState, decoder: Any)
         state.decoded += 1
         if state.decoded == 1:
             _note_first(state, frame)
-        yield frame
+        try:
+            yield frame
+        except GeneratorExit:
+            await close(frames)
+            raise
     _note_end(state, decoder)
 
 
@@ -143,6 +163,8 @@ async def _timed(frames: AsyncIterable[Any], state: StreamState, decoder: Any = 
         if inside:
             clock.frames = spent + (perf_counter() - entered)
             clock.fail(PIPELINE)
+        else:
+            await close(frames)
         raise
     clock.frames = spent + (perf_counter() - entered)
     if decoder is not None:

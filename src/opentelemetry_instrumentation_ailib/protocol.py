@@ -14,7 +14,9 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_fallback
+from opentelemetry_instrumentation_ailib.collected import unlocked
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
@@ -43,7 +45,11 @@ class _Load:
             self._operation.stage = semconv.PROTOCOL_LOAD
         self._began = now()
         context = self._outside = current()
-        self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, start_time=self._began.epoch)
+        self._span = None
+        if self._operation is None or self._operation.recorded:
+            if self._operation is not None:  # The clock that dates may have been set since its beginning.
+                self._began = self._began._replace(epoch=self._operation.began.at(self._began.seconds))
+            self._span = telemetry.start_stage(semconv.PROTOCOL_LOAD, context, start_time=self._began.epoch)
         if self._span is not None:
             context = set_span_in_context(self._span, context)
         self.context = set_value(_LOAD, self, context)
@@ -89,30 +95,31 @@ def _last_error() -> BaseException | None:
     return None
 
 
-_begin_load, _end_load = guarded(_Load), guarded(_Load.end)
+_begin_load, _end_load = guarded(_Load), unlocked(guarded(_Load.end))
 
 
 def _load(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    async def run(call: Call, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         wanted = next(iter((*args, *kwargs.values())), None)
         # load_model() calls load_provider(): one load.
         nested = get_value(_LOAD) is not None
         skip = nested or not isinstance(wanted, str) or not is_instrumentation_enabled()
         load = None if skip else _begin_load(telemetry, instance, str(wanted))
         if load is None:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         token = attach(load.context)
         try:
-            manifest = await wrapped(*args, **kwargs)
+            manifest = await call.take()
         except BaseException as error:
             detach(token, error)
             _end_load(load, None, error)
+            del load, token  # The exception may live long, and refers to this frame.
             raise
         detach(token)
         _end_load(load, manifest, None)
         return manifest
 
-    return run
+    return around(run)
 
 
 def _loaded_from(source: str) -> Callable[[Telemetry], Wrapper]:

@@ -6,6 +6,7 @@ retry, breaker or queue acts on them, and none is reported.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from opentelemetry_instrumentation_ailib import live, logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import note_retry
+from opentelemetry_instrumentation_ailib.collected import unlocked
+from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
@@ -25,28 +28,17 @@ Target = Callable[..., Any]
 Note = Callable[[Telemetry, Any], object]
 
 
-def _before(note: Note) -> Callable[[Telemetry], Wrapper]:
-    """Build a wrapper that notes something about the instance before its method runs."""
+def _noting(note: Note, *, after: bool = False) -> Callable[[Telemetry], Wrapper]:
+    """Build a wrapper that notes something about the instance before its method runs, or after."""
     note = guarded(note)
 
     def build(telemetry: Telemetry) -> Wrapper:
         def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-            note(telemetry, instance)
-            return wrapped(*args, **kwargs)
-
-        return run
-
-    return build
-
-
-def _after(note: Note) -> Callable[[Telemetry], Wrapper]:
-    """Build a wrapper that notes something about the instance after its method has run."""
-    note = guarded(note)
-
-    def build(telemetry: Telemetry) -> Wrapper:
-        def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+            if not after:
+                note(telemetry, instance)
             result = wrapped(*args, **kwargs)
-            note(telemetry, instance)
+            if after:
+                note(telemetry, instance)
             return result
 
         return run
@@ -90,16 +82,21 @@ def _observed(operation: Operation, args: Arguments, kwargs: Keywords) -> tuple[
     if len(args) > 2:
         return None  # One argument too many, as it will find.
     theirs = args[1] if len(args) > 1 else kwargs.get("on_retry")
+    known = weakref.ref(operation)  # An exception that lives long has this among the runtime's arguments.
 
     def on_retry(attempt: int, error: Exception, delay: float) -> None:
-        _note_retry(operation, attempt, error, delay)
+        _note_retry(known(), attempt, error, delay)
         if theirs:
             theirs(attempt, error, delay)
 
     return args[:1], {**{key: value for key, value in kwargs.items() if key != "on_retry"}, "on_retry": on_retry}
 
 
-_note_retry = guarded(note_retry)
+@guarded
+def _note_retry(operation: Operation | None, attempt: int, error: Exception, delay: float) -> None:
+    if operation is not None:
+        note_retry(operation, attempt, error, delay)
+
 
 # --- circuit breakers ---
 
@@ -131,19 +128,20 @@ def _note_transition(telemetry: Telemetry, breaker: Any, before: str | None) -> 
 
 
 def _guarded_by_breaker(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    async def run(call: Call, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         _known(telemetry, instance)
         try:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         finally:
             _count_rejections(telemetry, instance)
 
-    return run
+    return around(run)
 
 
 _known = guarded(_register(live.BREAKER))
 
 
+@unlocked
 @guarded
 def _count_rejections(telemetry: Telemetry, breaker: Any) -> None:
     rejections, executor = telemetry.components.new_rejections(breaker)
@@ -154,6 +152,7 @@ def _count_rejections(telemetry: Telemetry, breaker: Any) -> None:
 # --- waits: rate limiters and back-pressure ---
 
 
+@unlocked
 @guarded
 def _note_wait(telemetry: Telemetry, kind: str, component: Any, waited: float) -> None:
     executor = telemetry.components.component(kind, component).executor
@@ -164,15 +163,15 @@ def _note_wait(telemetry: Telemetry, kind: str, component: Any, waited: float) -
 
 
 def _limited(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    async def run(call: Call, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         began = perf_counter()
         try:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         finally:
             # What it returns leaves out the time queued for its lock, behind others who wait.
             _note_wait(telemetry, live.LIMITER, instance, elapsed(began))
 
-    return run
+    return around(run)
 
 
 class _Permit:
@@ -233,18 +232,18 @@ def _permitted(telemetry: Telemetry) -> Wrapper:
 _PACKAGE = "ai_lib_python.resilience"
 
 ROWS = (
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.__init__", _after(_adopt)),
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute", _before(_enqueue)),
-    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute_with_stats", _before(_enqueue)),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.__init__", _noting(_adopt, after=True)),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute", _noting(_enqueue)),
+    Row(f"{_PACKAGE}.executor", "ResilientExecutor.execute_with_stats", _noting(_enqueue)),
     Row(f"{_PACKAGE}.retry", "RetryPolicy.execute", _retried),
-    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.__init__", _after(_register(live.BREAKER))),
+    Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.__init__", _noting(_register(live.BREAKER), after=True)),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker._transition_to", _transition),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.reset", _transition),
     Row(f"{_PACKAGE}.circuit_breaker", "CircuitBreaker.execute", _guarded_by_breaker),
-    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.__init__", _after(_register(live.LIMITER))),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.__init__", _noting(_register(live.LIMITER), after=True)),
     Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.acquire", _limited),
-    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.try_acquire", _before(_register(live.LIMITER))),
-    Row(f"{_PACKAGE}.backpressure", "Backpressure.__init__", _after(_register(live.BACKPRESSURE))),
+    Row(f"{_PACKAGE}.rate_limiter", "RateLimiter.try_acquire", _noting(_register(live.LIMITER))),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.__init__", _noting(_register(live.BACKPRESSURE), after=True)),
     Row(f"{_PACKAGE}.backpressure", "Backpressure.acquire", _permitted),
-    Row(f"{_PACKAGE}.backpressure", "Backpressure.try_acquire", _before(_register(live.BACKPRESSURE))),
+    Row(f"{_PACKAGE}.backpressure", "Backpressure.try_acquire", _noting(_register(live.BACKPRESSURE))),
 )

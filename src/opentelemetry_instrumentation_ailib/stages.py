@@ -7,20 +7,21 @@ from time import perf_counter
 from typing import Any
 
 from opentelemetry_instrumentation_ailib import naming, protocol, semconv
-from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.collected import unlocked
+from opentelemetry_instrumentation_ailib.context import detach
 from opentelemetry_instrumentation_ailib.exchange import (
     Exchange,
-    QuietEntry,
     StreamExchange,
     begin_exchange,
-    exposed,
-    without_http_spans,
+    enter,
+    note_answer,
 )
 from opentelemetry_instrumentation_ailib.frames import traced
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
+from opentelemetry_instrumentation_ailib.quiet import QuietEntry, exposed, quietly
 from opentelemetry_instrumentation_ailib.stream_state import StreamState
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
@@ -39,7 +40,9 @@ def _compile(telemetry: Telemetry) -> Wrapper:
             return wrapped(*args, **kwargs)
         if not operation.heard and not operation.attempts.fallbacks:
             operation.stage = semconv.REQUEST_COMPILE
-            return wrapped(*args, **kwargs)
+            payload = wrapped(*args, **kwargs)
+            operation.stage = semconv.HTTP_TRANSPORT
+            return payload
         _begin_compile(operation, kwargs)
         try:
             payload = wrapped(*args, **kwargs)
@@ -47,6 +50,7 @@ def _compile(telemetry: Telemetry) -> Wrapper:
             _leave(operation, error)
             raise
         _completed(operation)
+        operation.stage = semconv.HTTP_TRANSPORT  # A transport of the user's own may say nothing of an exchange.
         return payload
 
     return run
@@ -82,28 +86,17 @@ def _request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None:
-            return _quietly(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
+            return quietly(wrapped(*args, **kwargs)) if exposed(instance) else wrapped(*args, **kwargs)
         exchange = _exchange if operation.heard else _unheard
         return exchange(operation, wrapped, instance, args, kwargs)
 
     return run
 
 
-async def _quietly(call: Any) -> Any:
-    token = attach(without_http_spans(current()))
-    try:
-        response = await call
-    except BaseException as error:
-        detach(token, error)
-        raise
-    detach(token)
-    return response
-
-
 async def _unheard(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     operation.stage = semconv.HTTP_TRANSPORT
     call = wrapped(*args, **kwargs)
-    response = await (_quietly(call) if _exposed(instance) else call)
+    response = await (quietly(call) if exposed(instance) else call)
     operation.stage = semconv.PIPELINE_PROCESS  # From its JSON on, as an exchange has it.
     return response
 
@@ -111,12 +104,13 @@ async def _unheard(operation: Operation, wrapped: Target, instance: Any, args: A
 async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     started = perf_counter()
     exchange = begin_exchange(operation, started, instance, args, kwargs)
-    token = None if exchange is None else exchange.attach()
+    token = enter(exchange, instance)
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
         detach(token, error)
-        _end_request(operation, exchange, started, error, error)
+        _break_off(operation, exchange, started, error, error)
+        del operation, exchange, token  # The exception may live long, and refers to this frame.
         raise
     detach(token)
     _end_request(operation, exchange, started, response, None)
@@ -134,23 +128,24 @@ def _end_request(
     else:
         # Closed on its way, it is no failure of the call's, and no answer either.
         kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
-    operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended - started, 0.0))
     if exchange is not None:
-        exchange.note(answer)
+        note_answer(exchange, answer)
         exchange.end(ended, kind)
+    operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended - started, 0.0))
+
+
+_break_off = unlocked(_end_request)
 
 
 def _stream_request(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
         operation = current_operation()
         if operation is None or operation.stream is None:
-            return QuietEntry(wrapped(*args, **kwargs)) if _exposed(instance) else wrapped(*args, **kwargs)
+            return QuietEntry(wrapped(*args, **kwargs)) if exposed(instance) else wrapped(*args, **kwargs)
         return StreamExchange(wrapped(*args, **kwargs), operation, operation.stream, (instance, args, kwargs))
 
     return run
 
-
-_exposed = guarded(exposed)
 
 # --- pipeline.process and event.map ---
 

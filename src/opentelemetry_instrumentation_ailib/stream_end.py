@@ -58,7 +58,8 @@ def end_stream(operation: Operation, state: StreamState, error: BaseException | 
     elif state.processing_began is None:
         clock.exchange += clock.map  # There is no stage of a mapper to record it.
     outcome = state.outcome(error, exhausted=exhausted)
-    failure: BaseException | str | None = error
+    # Whoever closes a stream leaves it, and nothing failed.
+    failure: BaseException | str | None = None if isinstance(error, GeneratorExit) else error
     if outcome == semconv.ERROR and error is None:
         failure, failed = semconv.STREAM_ERROR, MAP
     operation.stage = STAGE_OF[failed]
@@ -95,8 +96,9 @@ def _record_stages(operation: Operation, state: StreamState, failed: dict[str, s
         error=failed.get(semconv.REQUEST_COMPILE),
     )
     if state.exchange is not None:
+        busy = clock.transport - state.refused
+        end_exchange(state.exchange, clock.last, failed.get(semconv.HTTP_TRANSPORT), busy=busy)
         operation.record_stage_duration(semconv.HTTP_TRANSPORT, clock.transport)
-        end_exchange(state.exchange, clock.last, failed.get(semconv.HTTP_TRANSPORT), busy=clock.transport)
     if state.processing_began is None:
         return
     pipeline: dict[str, AttributeValue] = {semconv.STREAM_BYTES: state.bytes, semconv.STREAM_FRAMES: state.frames}

@@ -121,6 +121,7 @@ class StreamState:
         processing_began: When the pipeline began (``perf_counter`` seconds).
         sending: Whether the request has been compiled and is on its way.
         exchange: The HTTP exchange that carries the stream.
+        refused: Seconds of those before it, where a transport asks more than once.
     """
 
     clock: StageClock
@@ -146,6 +147,7 @@ class StreamState:
     processing_began: float | None = None
     sending: bool = False
     exchange: Exchange | None = None
+    refused: float = 0.0
 
     @property
     def frames(self) -> int:

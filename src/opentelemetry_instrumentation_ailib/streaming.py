@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from opentelemetry_instrumentation_ailib.context import NOWHERE, attach, detach, reset
+from opentelemetry_instrumentation_ailib.collected import call_unlocked
+from opentelemetry_instrumentation_ailib.context import NOWHERE, attach, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
+from opentelemetry_instrumentation_ailib.pipeline import close
 from opentelemetry_instrumentation_ailib.stream_end import end_stream
 from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from opentelemetry_instrumentation_ailib.stream_state import NOTES, StageClock, StreamState
 
-# What ends a stream goes through: the SDK, the handlers of logs and the queues that these use.
-_LOCKING = ("opentelemetry.sdk", "logging", "queue")
-
 
 async def observed(  # noqa: C901 - with every chunk, a function more would be felt
-    events: AsyncGenerator[Any, None], begin: Callable[..., Operation | None], call: tuple[Any, ...]
+    events: AsyncIterable[Any], begin: Callable[..., Operation | None], call: tuple[Any, ...]
 ) -> AsyncGenerator[Any, None]:
     """Yield the events of one streamed call, unchanged, with the operation around them.
 
@@ -38,17 +34,23 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         begin: Opens the operation; ``None`` from it leaves the stream alone.
         call: What it gets.
     """
+    events = aiter(events)  # What another library put around the runtime's may be no more than iterable.
     operation = begin(*call) if is_instrumentation_enabled() else None
     del begin, call  # Which an open stream would keep.
     if operation is None:
-        async for event in events:
-            yield event
+        try:
+            async for event in events:
+                yield event
+        except GeneratorExit:
+            await close(events)
+            raise
         return
     stream, context = _Stream(operation), operation.context
     state, step = stream.state, events.__anext__
     # A garbage collection takes away references that call back before it finalizes anything.
     wanted = weakref.ref(stream, _unwanted)
-    clock, heard, attentive, foreign, count, consumer = state.clock, operation.heard, True, True, 0, 0.0
+    heard = attentive = operation.heard
+    clock, foreign, count, consumer = state.clock, True, 0, 0.0
     del operation
     while True:
         token = attach(context) if foreign else None
@@ -64,7 +66,7 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
             stream.close(error)
             raise
         if token is not None:
-            reset(token)
+            detach(token)
         state.events = count = count + 1
         try:
             note = NOTES.get(event.event_type)
@@ -83,8 +85,7 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
             # The caller leaves, or throws something in, at which the runtime's generators end, too.
             stream.close()
             if wanted() is not None:
-                with contextlib.suppress(RuntimeError):  # The event loop may be closing it already.
-                    await events.aclose()
+                await close(events)
             # Else a garbage collection found all of it, perhaps in another thread, and is about to finalize the
             # runtime's generator too: by force, if we were closing it by then. The event loop closes that one as well.
             del events, step
@@ -118,13 +119,9 @@ class _Stream:
         )
 
     def __del__(self) -> None:
-        if self.operation is None:
-            return
-        if _inside_locks():
-            # The garbage collector called from where this thread holds locks that it would ask for again.
-            threading.Thread(target=self.close, name="ai-lib-stream-end", daemon=True).start()
-        else:
-            self.close()
+        # When the interpreter ends, nobody collects any more.
+        if self.operation is not None and not sys.is_finalizing():
+            call_unlocked(self.close)
 
     def close(self, error: BaseException | None = None, *, exhausted: bool = False) -> None:
         """End the operation, once.
@@ -157,12 +154,3 @@ def _note_chunk(stream: _Stream, event: Any) -> None:
         instruments.time_to_first_chunk.record(seconds, operation.asked.conventions, context=operation.measured)
     else:
         instruments.time_per_output_chunk.record(seconds, operation.asked.conventions, context=operation.measured)
-
-
-def _inside_locks() -> bool:
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith(_LOCKING):
-            return True
-        frame = frame.f_back
-    return False

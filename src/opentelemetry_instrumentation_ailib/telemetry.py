@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.metrics import MeterProvider, get_meter
@@ -67,18 +67,20 @@ def now() -> Moment:
     return Moment(time.perf_counter(), time.time_ns())
 
 
-class Bundles(WeakKeyDictionary[Any, "Telemetry"]):
-    """Bundles by client.
+class Bundles:
+    """Bundles by client, each for as long as the client lives. What clients are equal to does not matter."""
 
-    Attributes:
-        used: Whether there ever was one.
-    """
-
-    used = False
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], Telemetry]] = {}
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        self.used = True
-        super().__setitem__(client, bundle)
+        known, key = self._known, id(client)
+        known[key] = weakref.ref(client, lambda _: known.pop(key, None)), bundle
+
+    def get(self, client: Any, default: Telemetry) -> Telemetry:
+        """Return the bundle of a client, or another, if it has none."""
+        found = self._known.get(id(client))
+        return default if found is None else found[1]
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ class Telemetry:
     components: LiveComponents
     config: Config
     content: Content
-    listeners: Listeners = field(default_factory=lambda: Listeners(certain=True))
+    listeners: Listeners = field(default_factory=lambda: Listeners(measured=True))
     labels: Labels = field(default_factory=Labels)
-    clients: Bundles = field(default_factory=lambda: Bundles())
+    clients: Bundles = field(default_factory=Bundles)
     observers: tuple[Observer, ...] = ()
     outcomes: tuple[Callable[[Any, str | None], None], ...] = ()
     accountants: tuple[Callable[[Any, Answer], None], ...] = ()
@@ -146,7 +148,7 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        return self.clients.get(client, self) if self.clients.used else self
+        return self.clients.get(client, self)
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""

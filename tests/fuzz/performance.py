@@ -195,7 +195,7 @@ def settle(spans: Spans | None = None) -> None:
     if spans is None or spans.open():
         gc.collect()
     for thread in threading.enumerate():
-        if thread.name == "ai-lib-stream-end":
+        if thread.name == "ai-lib-end":
             thread.join()
 
 

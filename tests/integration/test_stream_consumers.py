@@ -335,7 +335,7 @@ def dropped_inside_the_sdk(holder: list[Any], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(streaming, "end_stream", spy)
     exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
     for thread in threading.enumerate():
-        if thread.name == "ai-lib-stream-end":
+        if thread.name == "ai-lib-end":
             thread.join()
     return ending
 
@@ -365,7 +365,7 @@ def test_a_stream_collected_inside_the_sdk_with_no_event_loop_ends_in_another_th
     operation = Operation(
         telemetry, name="chat", provider_id="openai", model="gpt-4o", base_url="http://localhost", request=None
     )
-    assert dropped_inside_the_sdk([streaming._Stream(operation)], monkeypatch) == ["ai-lib-stream-end"]
+    assert dropped_inside_the_sdk([streaming._Stream(operation)], monkeypatch) == ["ai-lib-end"]
     assert ended(recorder) == ["abandoned"]
 
 

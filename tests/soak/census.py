@@ -82,7 +82,7 @@ async def settle() -> list[str]:
         for _ in range(20):
             await asyncio.sleep(0)
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        if not left and not any(thread.name == "ai-lib-stream-end" for thread in threading.enumerate()):
+        if not left and not any(thread.name == "ai-lib-end" for thread in threading.enumerate()):
             return []
         await asyncio.sleep(0.01)
     return sorted(map(repr, asyncio.all_tasks() - {asyncio.current_task()}))

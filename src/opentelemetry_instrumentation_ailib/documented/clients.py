@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from opentelemetry.trace import Tracer
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.context import attach, detach
+from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.documented import metrics
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
@@ -50,7 +50,7 @@ def _bundle(telemetry: Telemetry, collector: Any, tracer: Any) -> Telemetry | No
     source = _source(tracer)
     if source is not None:
         bundle = replace(bundle, tracer=source)
-    return None if bundle is telemetry else replace(bundle, listeners=Listeners(certain=True))
+    return None if bundle is telemetry else replace(bundle, listeners=Listeners(measured=True))
 
 
 def _source(tracer: Any) -> Tracer | None:
@@ -95,14 +95,14 @@ def with_tracer(builder: Any, tracer: Any) -> Any:
 
 
 def _build(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def run(call: Call, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         settings = vars(instance)
         bundle = _bundle(telemetry, settings.get(_METRICS), settings.get(_TRACER))
         if bundle is None:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         token = attach(bundle.within())
         try:
-            client = await wrapped(*args, **kwargs)
+            client = await call.take()
         except BaseException as error:
             detach(token, error)
             raise
@@ -110,7 +110,7 @@ def _build(telemetry: Telemetry) -> Wrapper:
         _register(telemetry, client, bundle)
         return client
 
-    return run
+    return around(run)
 
 
 _MODULE = "ai_lib_python.client.builder"

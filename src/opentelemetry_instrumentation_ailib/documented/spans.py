@@ -87,7 +87,7 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
         return None
     parent = get_current_span().get_span_context()
     twin = source.start_span(
-        span.name,
+        _name(span.name),
         kind=SpanKind[span.kind.value],
         attributes=_attributes(span.attributes),
         start_time=int(span.start_time * 1e9),
@@ -103,7 +103,7 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
 @guarded
 def _close(twin: _Twin, span: Any) -> None:
     for event in span.events:
-        twin.span.add_event(event.name, _attributes(event.attributes), int(event.timestamp * 1e9))
+        twin.span.add_event(_name(event.name), _attributes(event.attributes), int(event.timestamp * 1e9))
     twin.span.set_attributes(_attributes(span.attributes))
     status = StatusCode[span.status.value]
     twin.span.set_status(Status(status, _text(span.status_message) if status is StatusCode.ERROR else None))
@@ -111,16 +111,19 @@ def _close(twin: _Twin, span: Any) -> None:
 
 
 def _attributes(attributes: Any) -> dict[str, AttributeValue]:
-    return {str(key): _value(key, value) for key, value in attributes.items() if value is not None}
+    return {_name(key): _value(key, value) for key, value in attributes.items() if value is not None}
 
 
 def _value(key: Any, value: Any) -> AttributeValue:
     if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, (list, tuple)):
-        return [naming.bounded(str(item), _MAX_TEXT) for item in value]
-    text = str(value)
-    return _text(text) if key == _EXCEPTION_MESSAGE else naming.bounded(text, _MAX_TEXT)
+        return list(map(_name, value))
+    return _text(str(value)) if key == _EXCEPTION_MESSAGE else _name(value)
+
+
+def _name(said: Any) -> str:
+    return naming.bounded(str(said), _MAX_TEXT)
 
 
 def _text(message: str) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.collected import unlocked
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
-from opentelemetry_instrumentation_ailib.exchange import without_http_spans
+from opentelemetry_instrumentation_ailib.coroutines import Call, around, named_like
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
+from opentelemetry_instrumentation_ailib.quiet import without_http_spans
 from opentelemetry_instrumentation_ailib.streaming import observed
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
@@ -84,23 +87,20 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
     begin, finish = guarded(begin), guarded(finish)
 
     async def observe(
-        call: _Call, telemetry: Telemetry, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        telemetry: Telemetry, call: Call, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        coroutine, call.coroutine = call.coroutine, None
-        try:
-            enabled = not current() or is_instrumentation_enabled()
-            operation = begin(telemetry, instance, args, kwargs) if enabled else None
-        except BaseException:  # A hook may end the program.
-            _close(coroutine)
-            raise
+        enabled = not current() or is_instrumentation_enabled()
+        operation = begin(telemetry, instance, args, kwargs) if enabled else None
         if operation is None:
-            return await coroutine
+            return await call.take()
         token = attach(operation.context)
         try:
-            result = await coroutine
+            result = await call.take()
         except BaseException as error:
             detach(token, error)
-            operation.end(error=error)
+            # Closed on its way, it has no answer, and nobody else to say so.
+            _end(operation, error=semconv.CANCELLED if isinstance(error, GeneratorExit) else error)
+            operation = None  # The exception may live long, and refers to this frame.
             raise
         detach(token)
         finish(operation, result)
@@ -108,46 +108,10 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
             operation.end()
         return result
 
-    def build(telemetry: Telemetry) -> Wrapper:
-        def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            # Arguments that do not fit are refused when the call is made, and not when it is awaited.
-            call = wrapped(*args, **kwargs)
-            return _named_like(call, observe(_Call(call), telemetry, instance, args, kwargs))
-
-        return run
-
-    return build
+    return lambda telemetry: around(partial(observe, telemetry))
 
 
-class _Call:
-    """The runtime's coroutine. One that is never awaited goes without a word: the one around it is the one to warn of.
-
-    Args:
-        coroutine: The coroutine.
-    """
-
-    __slots__ = ("coroutine",)
-
-    def __init__(self, coroutine: Any) -> None:
-        self.coroutine = coroutine
-
-    def __del__(self) -> None:
-        if self.coroutine is not None:
-            _close(self.coroutine)
-
-
-@guarded
-def _close(coroutine: Any) -> None:
-    if isinstance(coroutine, Coroutine):
-        coroutine.close()
-
-
-def _named_like(theirs: Any, ours: Any) -> Any:
-    try:  # noqa: SIM105 - a context manager takes five times as long
-        ours.__name__, ours.__qualname__ = theirs.__name__, theirs.__qualname__
-    except (AttributeError, TypeError):
-        pass  # A method of the user's own may return anything.
-    return ours
+_end = unlocked(Operation.end)
 
 
 def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
@@ -161,7 +125,7 @@ def stream(begin: Begin) -> Callable[[Telemetry], Wrapper]:
     def build(telemetry: Telemetry) -> Wrapper:
         def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             events = wrapped(*args, **kwargs)
-            return _named_like(events, observed(events, begin, (telemetry, instance, args, kwargs)))
+            return named_like(events, observed(events, begin, (telemetry, instance, args, kwargs)))
 
         return run
 

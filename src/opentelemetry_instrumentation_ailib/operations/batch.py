@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -13,7 +12,9 @@ from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.collected import unlocked
 from opentelemetry_instrumentation_ailib.context import attach, detach
+from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Moment, Telemetry, end_stage, now
@@ -23,6 +24,7 @@ _MODULE = "ai_lib_python.batch.executor"
 _failure_type = guarded(naming.failure_type)
 
 
+@unlocked
 @guarded
 def _end(span: Span, began: Moment, error: str | None = None) -> None:
     end_stage(span, error=error, end_time=began.at(perf_counter()))
@@ -49,15 +51,15 @@ def _finish(span: Span, result: Any) -> None:
 
 
 def _build(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def run(call: Call, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         begun = _begin(telemetry, instance, args, kwargs) if is_instrumentation_enabled() else None
         if begun is None:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         span, began = begun
         # The runtime runs each item in a task of its own, which takes the context along.
         token = attach(set_span_in_context(span))
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await call.take()
         except BaseException as error:
             detach(token, error)
             _end(span, began, _failure_type(error))
@@ -67,7 +69,7 @@ def _build(telemetry: Telemetry) -> Wrapper:
         _end(span, began)
         return result
 
-    return run
+    return around(run)
 
 
 ROWS = (

@@ -77,7 +77,7 @@ def _begin(
         if telemetry.content.wanted or telemetry.content.emits:
             _note_content(operation, client, builder)
         if telemetry.pricer is not None:
-            operation.text_only = is_text(builder)
+            operation.text_only = _is_text(builder) or False
     return operation
 
 
@@ -92,6 +92,9 @@ def _request_attributes(builder: Any, stream: bool) -> dict[str, AttributeValue]
     return attributes
 
 
+_is_text = guarded(is_text)
+
+
 @guarded
 def _note_breaker(operation: Operation, executor: Any) -> None:
     if executor.circuit_state in STATES:
@@ -99,12 +102,17 @@ def _note_breaker(operation: Operation, executor: Any) -> None:
 
 
 @guarded
+def _conceal(operation: Operation, client: Any) -> None:
+    # Before its first exchange does, which a call may not get to, or not be heard for.
+    credential = getattr(client._transport, "_credential", None)
+    operation.conceal(credentials("", getattr(credential, "secret", None)))
+
+
+@guarded
 def _note_content(operation: Operation, client: Any, builder: Any) -> None:
     content = operation.telemetry.content
     if content.wanted:
-        # The messages of a call that never gets as far as its first exchange are captured, too.
-        credential = getattr(client._transport, "_credential", None)
-        operation.conceal(credentials("", getattr(credential, "secret", None)))
+        _conceal(operation, client)
         inputs, system, tools = request_messages(builder)
         operation.conversation = Conversation(inputs, [], system, tools)
     else:
@@ -117,6 +125,8 @@ def _begin_with_stats(
     operation = _begin(telemetry, client, args, kwargs)
     if operation is not None:
         operation.caller = client
+        if not operation.heard:
+            _conceal(operation, client)
     return operation
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sized
 from typing import Any
 
@@ -18,8 +19,8 @@ def _begin(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dic
     request = base.named(("query", "documents", "options"), args, kwargs)
     documents = request.get("documents")
     attributes: dict[str, AttributeValue] = {}
-    if isinstance(documents, Sized):
-        attributes[semconv.DOCUMENT_COUNT] = len(documents)
+    with contextlib.suppress(Exception):  # What has no length is for the runtime to refuse.
+        attributes[semconv.DOCUMENT_COUNT] = len(documents)  # type: ignore[arg-type]
     return base.begin_operation(
         telemetry, client, semconv.RERANK, model=client._model, request=request, attributes=attributes
     )

@@ -1,0 +1,80 @@
+"""What ends because the garbage collector found it: a call whose task nobody kept, a stream that nobody closed.
+
+A collection begins wherever something is allocated: under the SDK's locks, too, which the end of a span and a
+measurement ask for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Final, ParamSpec
+
+P = ParamSpec("P")
+
+# What an end goes through: the SDK, the handlers of logs and the queues that these use.
+_LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.")
+
+_threads: Final[deque[threading.Thread]] = deque(maxlen=1)
+
+
+def closes(error: BaseException | None) -> bool:
+    """Return whether an exception may be what a coroutine meets that is closed.
+
+    Args:
+        error: The exception; a ``RuntimeError`` where what the coroutine awaits was closed before it.
+    """
+    return isinstance(error, (GeneratorExit, RuntimeError))
+
+
+def unlocked(end: Callable[P, object]) -> Callable[P, None]:
+    """Let a function of ours that records an end wait for no lock when what ends is collected.
+
+    Args:
+        end: The function, which does not raise. It is called where the exception that ends something is handled.
+    """
+
+    @functools.wraps(end)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        if closes(sys.exc_info()[1]):
+            call_unlocked(functools.partial(end, *args, **kwargs))
+        else:
+            end(*args, **kwargs)
+
+    return call
+
+
+def call_unlocked(end: Callable[[], object]) -> None:
+    """Call a function of ours; in a thread of its own where this one may hold locks that it would ask for again.
+
+    Args:
+        end: The function, which does not raise.
+    """
+    if not _inside_locks():
+        end()
+        return
+    # What lies further inside comes first, and is to end first.
+    thread = threading.Thread(target=_after, args=(list(_threads), end), name="ai-lib-end", daemon=True)
+    with contextlib.suppress(RuntimeError):  # There may be too many.
+        thread.start()
+        _threads.append(thread)
+
+
+def _after(threads: list[threading.Thread], end: Callable[[], object]) -> None:
+    for thread in threads:
+        thread.join()
+    end()
+
+
+def _inside_locks() -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if f"{frame.f_globals.get('__name__')}.".startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
