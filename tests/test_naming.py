@@ -82,6 +82,8 @@ def test_the_name_of_a_model_is_bounded() -> None:
         ("https://[::1]:8443", ("::1", 8443)),
         ("https://API.Example:0/", ("api.example", 0)),
         ("https://user:password@api.example/v1?key=secret", ("api.example", 443)),
+        ("http://user:[pass]@api.example:8000/v1", ("api.example", 8000)),
+        ("http://user:pa[ss@[::1]/v1", ("::1", 80)),
         ("unix://socket", ("socket", None)),
         ("localhost:8000", (None, None)),
         ("/v1", (None, None)),
@@ -109,6 +111,8 @@ def test_server_is_the_address_and_port_that_the_url_says(
         ("https://api.example/v1", "https://other.example?key=secret", "/"),
         ("http://[::1", "/chat", "/"),
         ("https://api.example/v1", "http://[::1/chat", "/"),
+        ("https://user:[pass]@api.example/v1", "/chat", "/v1/chat"),
+        ("https://user:pa[ss@api.example/v1@2", "/chat", "/v1@2/chat"),
     ],
 )
 def test_url_path_is_the_path_that_httpx_asks_for_without_the_query(base_url: str, path: str, expected: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from opentelemetry.util.types import AttributeValue
 
@@ -35,6 +36,7 @@ _ERROR_TYPES: Final = {
 _RESILIENCE_TYPES: Final = frozenset({semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
 
 _MAX_TEXT: Final = 256
+_USER: Final = re.compile("//[^/?#]*@")
 
 
 def provider_name(provider_id: str) -> str:
@@ -48,11 +50,16 @@ def model_name(model: str) -> str:
     return bounded(model.partition("/")[2] or model, _MAX_TEXT)
 
 
+def _split(url: str) -> SplitResult:
+    # Without user and password, in which it would take brackets for those of an IPv6 address.
+    return urlsplit(_USER.sub("//", url, count=1))
+
+
 @lru_cache(maxsize=256)
 def server(base_url: str) -> tuple[str | None, int | None]:
     """Return the address and port behind a base URL, ``None`` for what it does not say."""
     try:
-        url = urlsplit(base_url)
+        url = _split(base_url)
         port = url.port
     except ValueError:
         return None, None
@@ -66,8 +73,8 @@ def url_path(base_url: str, path: str) -> str:
     """Return the path of a request the way httpx joins it to its base, without query and fragment."""
     try:
         if "://" in path:
-            return urlsplit(path).path or "/"
-        return f"{urlsplit(base_url).path.rstrip('/')}/{urlsplit(path).path.lstrip('/')}"
+            return _split(path).path or "/"
+        return f"{_split(base_url).path.rstrip('/')}/{urlsplit(path).path.lstrip('/')}"
     except ValueError:
         return "/"
 

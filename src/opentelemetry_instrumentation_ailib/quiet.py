@@ -9,7 +9,6 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
-from opentelemetry_instrumentation_ailib.guard import guarded
 
 
 def exposed(transport: Any) -> bool:
@@ -18,13 +17,11 @@ def exposed(transport: Any) -> bool:
     Args:
         transport: The runtime's ``HttpTransport``.
     """
-    return _tells(transport) is not False  # Where nobody knows, it might.
-
-
-@guarded
-def _tells(transport: Any) -> bool:
-    sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
-    return not sendable or bool(transport._auth_query_params)
+    try:
+        sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
+        return not sendable or bool(transport._auth_query_params)
+    except Exception:
+        return True  # Where nobody knows, it might.
 
 
 def without_http_spans(context: Context) -> Context:

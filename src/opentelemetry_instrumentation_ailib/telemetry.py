@@ -68,19 +68,18 @@ def now() -> Moment:
 
 
 class Bundles:
-    """Bundles by client, each for as long as the client lives. What clients are equal to does not matter."""
+    """Bundles by client, each for as long as the client lives. What clients are equal to does not matter.
+
+    Attributes:
+        known: A reference to the client and the bundle, by the client's id.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], Telemetry]] = {}
+        self.known: dict[int, tuple[weakref.ref[Any], Telemetry]] = {}
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        known, key = self._known, id(client)
+        known, key = self.known, id(client)
         known[key] = weakref.ref(client, lambda _: known.pop(key, None)), bundle
-
-    def get(self, client: Any, default: Telemetry) -> Telemetry:
-        """Return the bundle of a client, or another, if it has none."""
-        found = self._known.get(id(client))
-        return default if found is None else found[1]
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,8 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        return self.clients.get(client, self)
+        found = self.clients.known.get(id(client))
+        return self if found is None else found[1]
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""

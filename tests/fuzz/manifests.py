@@ -120,7 +120,8 @@ _REST = optional(
     features=st.just({"x": 1}),
     capability_profile=st.just({"phase": "ios_v1", "inputs": []}),
 )
-_KEYS = ("id", "endpoint", "auth", "streaming", "capabilities", "response_paths", "error_classification", "novelty")
+# Not "auth": a provider that gets no credential has none to quote.
+_KEYS = ("id", "endpoint", "streaming", "capabilities", "response_paths", "error_classification", "novelty")
 
 
 @st.composite
