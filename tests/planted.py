@@ -83,6 +83,12 @@ def everything_on(recorder: Recorder, patch: pytest.MonkeyPatch) -> Iterator[Exp
         HTTPXClientInstrumentor().uninstrument()
 
 
+def exporting(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
+    """All that is exported, with everything switched on."""
+    with everything_on(recorder, monkeypatch) as exported:
+        yield exported
+
+
 # --- the calls that carry it ---
 
 PROMPT = "Where is it planted?"

@@ -13,6 +13,7 @@ from opentelemetry.metrics import MeterProvider, NoOpMeterProvider, _internal
 from opentelemetry.sdk import metrics as sdk_metrics
 from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
+from opentelemetry.util._once import Once
 
 from opentelemetry_instrumentation_ailib import loggers
 from opentelemetry_instrumentation_ailib.listeners import Listeners, streams_are_logged
@@ -23,9 +24,16 @@ NOBODY: dict[str, Any] = {"tracer_provider": NoOpTracerProvider(), "meter_provid
 
 @pytest.fixture(autouse=True)
 def no_global_providers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no provider set, whatever another test set."""
+    """Have no provider set, whatever another test set, and let each be set, once.
+
+    It counts in modules that import it.
+    """
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(_internal, "_METER_PROVIDER", None)
+    monkeypatch.setattr(_internal, "_METER_PROVIDER_SET_ONCE", Once())
+    # It knows the meters of others, which are to stay as they are.
+    monkeypatch.setattr(_internal, "_PROXY_METER_PROVIDER", _internal._ProxyMeterProvider())
 
 
 @contextlib.contextmanager
@@ -100,6 +108,58 @@ def test_a_global_provider_in_whose_place_another_was_given_does_not_count(monke
     set_tracers(monkeypatch)
     set_meters(monkeypatch)
     assert not Listeners(**NOBODY).present()
+
+
+# --- the API's, which stand for the global ones ---
+
+STANDING_IN: dict[str, Callable[[], Any]] = {
+    "tracer_provider": trace.get_tracer_provider,
+    "meter_provider": metrics.get_meter_provider,
+}
+SETTERS = {"tracer_provider": set_tracers, "meter_provider": set_meters}
+
+
+@pytest.mark.parametrize("given", STANDING_IN)
+@pytest.mark.parametrize("later", SETTERS)
+def test_what_stands_for_a_global_provider_listens_once_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, given: str, later: str
+) -> None:
+    listeners = Listeners(**{**NOBODY, given: STANDING_IN[given]()})
+    assert not listeners.present()
+    SETTERS[later](monkeypatch)
+    assert listeners.present() is (given == later)
+
+
+# --- those of them that measure ---
+
+
+@pytest.mark.parametrize(
+    ("given", "measure", "present"),
+    [
+        (NOBODY, False, False),
+        ({}, False, False),
+        ({**NOBODY, "tracer_provider": sdk_trace.TracerProvider()}, False, True),
+        ({**NOBODY, "meter_provider": sdk_metrics.MeterProvider()}, True, True),
+        ({**NOBODY, "meter_provider": OwnMeters()}, True, True),
+        ({**NOBODY, "measured": True}, True, True),
+        ({**NOBODY, "certain": True}, False, True),
+    ],
+    ids=["none", "none yet", "tracers", "meters", "own meters", "a collector", "content"],
+)
+def test_who_measures(given: dict[str, Any], measure: bool, present: bool) -> None:
+    listeners = Listeners(**given)
+    assert (listeners.measure(), listeners.present()) == (measure, present)
+
+
+def test_meters_that_are_set_later_measure_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    listeners = Listeners()
+    set_tracers(monkeypatch)
+    assert not listeners.measure()
+    with monkeypatch.context() as patch:
+        set_meters(patch)
+        assert not Listeners(**NOBODY).measure()
+        assert listeners.measure()
+    assert listeners.measure(), "no application can unset a provider"
 
 
 @pytest.mark.parametrize("set_provider", [set_tracers, set_meters, None])

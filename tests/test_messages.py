@@ -395,12 +395,19 @@ IN_PARTS = Message(role=MessageRole.USER, content=[ContentBlock.text_block("Hell
         (builder().system("Be brief").user("Hello"), True),
         (builder().user("Hello").messages([IN_PARTS]), False),
         (builder().messages([IN_PARTS]).user("Hello"), False),
-        (SimpleNamespace(_messages=[object()]), False),
+        (builder().user("Hello").param("seed", 7).param("metadata", {"messages": []}), True),
+        (builder().param("messages", [{"role": "user", "content": "Hello"}]), False),
+        (builder().user("Hello").param("contents", [{"parts": [{"inlineData": {}}]}]), False),
+        (builder().user("Hello").param("contents", ({"parts": []},)), False),
+        (SimpleNamespace(_messages=[object()], _extra_params={}), False),
+        (SimpleNamespace(_messages=[], _extra_params=None), False),
+        (SimpleNamespace(_messages=[]), False),
         (SimpleNamespace(_messages=None), False),
         (None, False),
     ],
 )
 def test_a_request_holds_nothing_but_text_where_each_message_is_one(request_like: Any, text: bool) -> None:
+    """Unless a parameter of its own holds messages in the provider's words."""
     assert is_text(request_like) is text
 
 

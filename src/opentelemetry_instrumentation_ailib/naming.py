@@ -111,7 +111,10 @@ def failure_type(error: BaseException | str | None) -> str | None:
     """
     if error is None or isinstance(error, (str, GeneratorExit)):
         return error if isinstance(error, str) else None
-    error_class = getattr(getattr(error, "error_class", None), "value", None)
+    try:
+        error_class = getattr(getattr(error, "error_class", None), "value", None)
+    except Exception:
+        error_class = None  # An exception of the user's own may raise another.
     if isinstance(error_class, str):
         return error_class
     # The runtime wraps httpx's timeouts in a TransportError like any other fault.

@@ -15,12 +15,21 @@ from ai_lib_python.telemetry import (
     StopFeedback,
     report_feedback,
 )
-from opentelemetry.trace import format_span_id, format_trace_id
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    SpanContext,
+    TraceFlags,
+    format_span_id,
+    format_trace_id,
+    use_span,
+)
 from rated import NOWHERE, RATED, evaluation, place, rated_call
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, FeedbackCollector, FeedbackResult
 from opentelemetry_instrumentation_ailib.documented import feedback as module
-from provider import delta, events, provider
+from provider import body, completion, delta, events, provider
 from receiver import receiver
 from recorder import Recorder
 
@@ -92,6 +101,22 @@ async def test_the_oldest_call_is_forgotten_first(instrumented: Recorder, monkey
     calls = [await rated_call() for _ in range(3)]
     found = [FeedbackCollector().record(request_id=stats.request_id, rating=4) for stats in calls]
     assert found == [FeedbackResult.UNLINKED, FeedbackResult.RECORDED, FeedbackResult.RECORDED]
+
+
+async def test_of_a_call_that_nobody_heard_it_tells_no_credential(recorder: Recorder) -> None:
+    """Where events alone are exported, there is no span of the call, and the provider's id is all that is known."""
+    remote = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    unheard = {"tracer_provider": NoOpTracerProvider(), "meter_provider": NoOpMeterProvider()}
+    AiLibInstrumentor().instrument(**{**recorder.providers, **unheard})
+    with use_span(NonRecordingSpan(remote)):
+        stats = await rated_call(body(completion(id="resp-secret-of-openai")))
+    request_id = stats.request_id
+    FeedbackCollector().record(request_id=request_id, rating=4)
+    AiLibInstrumentor().uninstrument()
+    assert evaluation(recorder) == (
+        (f"{0xABC:032x}", f"{0xDEF:016x}"),
+        {**RATED, "gen_ai.response.id": "resp-***REDACTED***", "ai_lib.request.id": request_id},
+    )
 
 
 # --- by traceparent ---

@@ -7,6 +7,7 @@ import sys
 import weakref
 
 import pytest
+from ai_lib_python import AiClient
 from ai_lib_python.errors import AiLibError
 from ai_lib_python.resilience import ResilientConfig, RetryConfig
 from ai_lib_python.telemetry import MetricsCollector
@@ -14,6 +15,7 @@ from collected import CHAT, REFUSED, built, samples
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from opentelemetry_instrumentation_ailib import observe
 from promtool import promtool
 from provider import body, completion, delta, events, provider
 from recorder import Recorder
@@ -78,6 +80,38 @@ async def test_one_collector_serves_several_clients(instrumented: Recorder) -> N
             await client.close()
     assert samples(collector.export_prometheus(), "ai_lib_requests_total") == [(CHAT, 3.0)]
     assert collector.get_snapshot().total_requests == 3
+
+
+class Equal(AiClient):
+    """A client that is equal to others."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Unhashable(Equal):
+    """A client that cannot be hashed."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Equal, Unhashable])
+async def test_clients_that_are_equal_have_each_its_collector(kind: type[Equal], instrumented: Recorder) -> None:
+    collectors = MetricsCollector(), MetricsCollector()
+    async with provider(body(completion())) as server:
+        clients = [await built(server.base_url) for _ in collectors]
+        for client, collector in zip(clients, collectors, strict=True):
+            client.__class__ = kind
+            observe(client, metrics=collector)
+        await clients[0].chat().user("Hello?").execute()
+        for client in clients:
+            await client.chat().user("Hello?").execute()
+            await client.close()
+    assert clients[0] == clients[1]
+    assert [collector.get_snapshot().total_requests for collector in collectors] == [2, 1]
 
 
 async def test_the_creation_of_its_client_is_measured_too(instrumented: Recorder) -> None:

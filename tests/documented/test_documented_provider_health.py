@@ -9,12 +9,15 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from ai_lib_python import AiClient
+from ai_lib_python.transport import HttpTransport
 from asked import OK, SERVER_ERROR, calls, fresh_tracker, shown
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from provider import Step, body, delta, events, provider
@@ -78,6 +81,34 @@ async def test_what_says_something_about_a_provider(name: str, instrumented: Rec
         await client.close()
     assert shown(instrumented) == ({} if status is None else {"openai": status})
     assert tracker.get_status("openai").value == (status or "unknown")
+
+
+class Down(HttpTransport):
+    """A transport of the user's own."""
+
+    async def request(self, *_: Any, **__: Any) -> Any:
+        raise OSError("no route")
+
+
+@pytest.fixture(params=[True, False], ids=["heard", "unheard"])
+def heard(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[bool]:
+    """The runtime, instrumented, and whether anybody listens."""
+    nobody = {"tracer_provider": NoOpTracerProvider(), "meter_provider": NoOpMeterProvider()}
+    AiLibInstrumentor().instrument(**(recorder.providers if request.param else nobody))
+    yield request.param
+    AiLibInstrumentor().uninstrument()
+
+
+async def test_what_a_transport_of_the_users_own_fails_with_is_the_providers(
+    heard: bool, recorder: Recorder, tracker: Any
+) -> None:
+    client = await AiClient.create("openai/gpt-4o", base_url="http://provider.example/v1")
+    client._transport.__class__ = Down
+    with pytest.raises(OSError, match="no route"):
+        await plain(client)
+    assert tracker.get_status("openai").value == "unhealthy"
+    assert shown(recorder) == ({"openai": "unhealthy"} if heard else {})
+    assert recorder.counts("ai_lib.errors", "stage") == ({"http.transport": 1} if heard else {})
 
 
 # --- the runtime's tracker ---

@@ -26,6 +26,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
+from differential import encoded
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from provider import body, completion, provider
 from recorder import Recorder
@@ -180,6 +181,20 @@ def test_every_kind_of_exception_passes_and_the_context_is_as_before(
     assert trace.get_current_span() is before
     assert get_current_span() is None
     assert instrumented.names() == ["work"]
+
+
+@pytest.mark.parametrize("odd", ["name", "event", "key"])
+def test_a_name_with_a_lone_surrogate_is_exportable(odd: str, instrumented: Recorder) -> None:
+    """That of a file may have one, and an exporter would lose the whole batch over it."""
+    names = dict.fromkeys(["name", "event", "key"], "caf\u00e9") | {odd: "caf\udce9"}
+    with Tracer("mine").span(names["name"], attributes={names["key"]: 1}) as span:
+        span.add_event(names["event"], {names["key"]: [names["key"]]})
+    assert encoded(instrumented)
+    shown = {what: name.replace("\udce9", "?") for what, name in names.items()}
+    found = instrumented.span(shown["name"])
+    assert dict(found.attributes or {}) == {shown["key"]: 1}
+    expected = [(shown["event"], {shown["key"]: (shown["key"],)})]
+    assert [(event.name, dict(event.attributes or {})) for event in found.events] == expected
 
 
 # --- where there is nothing to join ---

@@ -12,7 +12,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from unmoved import CASES, Case, assert_recorded, unmoved
 
 from differential import encoded
+from provider import body, completion
 from recorder import Recorder
+from resilient import fast, refusal, served
 
 Clock = Callable[[], Callable[[], float]]
 # A clock of a call's own each: they have a state.
@@ -66,6 +68,25 @@ async def test_a_batchs_span_ends_after_it_began(
     set_clocks(monkeypatch, wall=wall(), ticks=TICKS["right"]())
     assert (await BatchExecutor(succeed).execute([1, 2])).successful_count == 2
     assert lasted(instrumented.span("ai_lib.batch")) == pytest.approx(1e-3)
+
+
+@each_wall
+async def test_what_happens_during_a_call_lies_within_its_span(
+    wall: Clock, instrumented: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry, and a fallback, whose manifest is loaded."""
+    set_clocks(monkeypatch, wall=wall(), ticks=TICKS["right"]())
+    scripts = refusal(503), refusal(503), body(completion())
+    async with served(*scripts, retry=fast(1), fallbacks=["anthropic/claude"]) as (_, ai):
+        await ai.chat().user("Hello?").execute()
+    call = instrumented.span("chat gpt-4o")
+    children = instrumented.children(call)
+    assert [child.name for child in children].count("ai_lib.protocol.load") == 1
+    assert [event.name for event in call.events] == ["ai_lib.retry", "ai_lib.fallback"]
+    dates = [event.timestamp for event in call.events]
+    assert dates == sorted(dates)
+    dates += [date or 0 for child in children for date in (child.start_time, child.end_time)]
+    assert [date for date in dates if not (call.start_time or 0) <= date <= (call.end_time or 0)] == []
 
 
 @each_wall

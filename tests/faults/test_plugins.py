@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from ai_lib_python.resilience import ResilientConfig, ResilientExecutor
 from opentelemetry.sdk.trace import IdGenerator, RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, SamplingResult
 from unmoved import CASES, LABELS, Case, assert_recorded, unmoved
 
 from components import GAUGES
+from differential import instrumentation
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from provider import body, completion
 from recorder import Recorder
+from resilient import fast, refusal, served
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_way = pytest.mark.parametrize("case", [CASES["execute"], CASES["stream"]], ids=["execute", "stream"])
@@ -83,6 +87,27 @@ def test_a_logging_system_that_raises(
     assert_recorded(recorder, case)
 
 
+async def test_where_no_logging_is_set_up_a_call_that_outlives_us_prints_nothing(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python prints a warning that nobody handles; as long as we are there, somebody of ours does."""
+    AiLibInstrumentor().instrument(**recorder.providers)
+    async with served(refusal(503), body(completion()), retry=fast(1)) as (_, ai):
+        post = ai._transport.post
+
+        async def uninstrument(*args: Any, **kwargs: Any) -> Any:
+            ai._transport.post = post
+            AiLibInstrumentor().uninstrument()
+            return await post(*args, **kwargs)
+
+        ai._transport.post = uninstrument
+        with monkeypatch.context() as patch:
+            patch.setattr(logging.getLogger(), "handlers", [])
+            await ai.chat().user("Hello?").execute()
+    assert [event.name for event in recorder.span("chat gpt-4o").events] == ["ai_lib.retry"]
+    assert capsys.readouterr().err == ""
+
+
 # --- samplers and ids ---
 
 
@@ -128,6 +153,18 @@ def test_a_sampler_that_fails(name: str, instead: Callable[[], Any], case: Case)
         assert [span for span in recorder.names() if span != "ai_lib.protocol.load"] == sorted(kept)
         assert recorder.points("ai_lib.requests") == [(LABELS, 1)]
     assert [value for _, value in recorder.points("ai_lib.requests.in_flight")] in ([], [0])
+
+
+async def test_of_a_call_that_a_sampler_drops_no_stage_is_left_alone() -> None:
+    """The manifest of a fallback would be the root of a trace."""
+    recorder = Recorder(sampler=Choosy("chat gpt-4o", lambda: SamplingResult(Decision.DROP)))
+    with instrumentation(recorder):
+        async with served(refusal(503), body(completion()), fallbacks=["anthropic/claude"]) as (_, ai):
+            assert recorder.names() == ["ai_lib.protocol.load"]
+            await ai.chat().user("Hello?").execute()
+        assert recorder.names() == ["ai_lib.protocol.load"]
+        assert recorder.points("ai_lib.requests") == [({**LABELS, "provider": "anthropic", "model": "claude"}, 1)]
+        assert recorder.counts("ai_lib.stage.duration", "stage")["protocol.load"] == 2
 
 
 class Ids(RandomIdGenerator):

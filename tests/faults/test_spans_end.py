@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from clock import set_clocks
 from test_clocks import TICKS, Clock, each_case, each_wall, lasted
@@ -45,3 +47,26 @@ async def test_a_hook_that_ends_the_program_leaves_no_span_open(hook: str, strea
     await ai.close()
     assert recorder.names().count("chat gpt-4o") == 1
     assert recorder.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+
+
+async def test_a_call_that_is_closed_on_its_way_was_cancelled(instrumented: Recorder) -> None:
+    """Its loop was stopped, say, and its task collected. Of the provider that says nothing."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    ai = await connected(never)
+    call = ai.chat().user("Hello?").execute()
+    call.send(None)
+    call.close()
+    await ai.close()
+    calls = {span.name: (span.attributes or {}).get("error.type") for span in instrumented.spans()}
+    del calls["ai_lib.protocol.load"]
+    assert calls == {"ai_lib.request.compile": None, "ai_lib.http.transport": "cancelled", "chat gpt-4o": "cancelled"}
+    assert instrumented.points("ai_lib.requests") == [(LABELS, 1)]
+    assert instrumented.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+    failure = {**LABELS, "type": "cancelled", "stage": "http.transport"}
+    assert instrumented.points("ai_lib.errors") == [(failure, 1)]
+    assert instrumented.counts("ai_lib.attempts", "type") == {"cancelled": 1}
+    assert instrumented.points("ai_lib.provider.health") == []

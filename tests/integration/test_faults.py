@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 
 from conftest import client
 from differential import Run, assert_books_balance, compare, encoded, operations
+from opentelemetry_instrumentation_ailib.attempts import Attempts
 from provider import body, completion, delta, provider
 from recorder import Recorder
 
@@ -62,6 +63,29 @@ class Refusing(SpanProcessor):
     def _refuse(self, moment: str, span: ReadableSpan) -> None:
         if moment == self._moment and span.name == self._name:
             raise RuntimeError("no such luck")
+
+
+class Open(SpanProcessor):
+    """A span processor that knows which spans have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        self.names.append(span.name)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.names.remove(span.name)
+
+
+class Unreadable:
+    """A message whose text is looked for when somebody asks for it, and is not there."""
+
+    role = "user"
+
+    @property
+    def content(self) -> str:
+        raise FileNotFoundError("prompt.txt")
 
 
 class Failing(SpanExporter):
@@ -130,12 +154,66 @@ def test_views_that_drop_every_instrument(recorder: Recorder, case: str) -> None
     assert recorder.metric_names() == []
 
 
+INSTRUMENTS = ("requests.in_flight", "requests", "request.duration", "stage.duration", "attempts", "errors", "tokens")
+
+
 @pytest.mark.swallowed
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize("name", INSTRUMENTS)
+@pytest.mark.parametrize("case", CALLS)
+def test_a_view_that_raises_leaves_no_span_open(recorder: Recorder, case: str, name: str) -> None:
+    """Its reservoir does, at every measurement of one instrument."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such luck")
+
+    call, answer, failures = CALLS[case]
+    begun = Open()
+    recorder.tracer_provider.add_span_processor(begun)
+    recorder.reader = InMemoryMetricReader()
+    view = View(instrument_name=f"ai_lib.{name}", exemplar_reservoir_factory=lambda _: refuse)
+    recorder.meter_provider = MeterProvider(metric_readers=[recorder.reader], views=[view])
+    compare(recorder, lambda run: again(answer), call)
+    assert begun.names == []
+    (span,) = operations(recorder)
+    assert (span.attributes or {}).get("error.type") == (failures[0][0] if failures else None)
+    assert [child.name for child in recorder.children(span)][:2] == STAGES[:2]
+    assert recorder.points(f"ai_lib.{name}") == []
+    if name not in ("requests", "requests.in_flight"):
+        assert recorder.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+    if name in ("requests.in_flight", "stage.duration"):
+        assert recorder.points("ai_lib.requests") == [(LABELS, 1)]
+        assert [value for _, value in recorder.points("ai_lib.attempts")] == [1]
+        assert errors(recorder) == failures
+
+
+@pytest.mark.priced
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_a_message_that_cannot_be_read(recorder: Recorder) -> None:
+    """Whether it is text is asked for its price."""
+
+    async def ask(run: Run, request: Any) -> Any:
+        return await request.messages([Unreadable()]).execute()
+
+    compare(recorder, lambda run: httpx.Response(200, json=completion()), ask)
+    assert assert_books_balance(recorder)["error.type"] == "FileNotFoundError"
+    assert errors(recorder) == [("FileNotFoundError", "request.compile")]
+    assert recorder.points("ai_lib.cost") == []
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize("fault", ["span", "exchange"])
 @pytest.mark.parametrize("case", ["execute", "stream"])
-async def test_a_fault_gives_no_credential_away(instrumented: Recorder, case: str) -> None:
+async def test_a_fault_gives_no_credential_away(
+    instrumented: Recorder, case: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the URL holds the credential, a fault of ours does not let the HTTP client's instrumentation see it."""
-    instrumented.tracer_provider.add_span_processor(Refusing("start", "ai_lib.http.transport"))
+    if fault == "span":
+        instrumented.tracer_provider.add_span_processor(Refusing("start", "ai_lib.http.transport"))
+    else:
+        monkeypatch.delattr(Attempts, "begin")
     HTTPXClientInstrumentor().instrument(**instrumented.providers)
     try:
         async with provider(body(completion())) as server:

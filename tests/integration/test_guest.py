@@ -30,6 +30,7 @@ from differential import encoded
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from provider import Step, body, completion, delta, events, provider
 from recorder import Recorder
+from resilient import fast, refusal, served
 
 # --- credentials ---
 
@@ -216,6 +217,31 @@ async def test_a_call_leaves_no_more_to_the_garbage_collector_than_before(
     without = await garbage(name)
     instrumented_only()
     assert +(await garbage(name) - without) == {}
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+async def test_what_refused_calls_leave_to_it_is_nothing_of_ours_but_frames(
+    instrumented_only: Callable[[], None], max_retries: int
+) -> None:
+    """The runtime's policy keeps the exception in its own frame, and the exception has all frames that it came by."""
+    instrumented_only()
+    async with served(refusal(500), retry=fast(max_retries)) as (_, ai):
+        await asyncio.gather(execute(ai), return_exceptions=True)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(20):
+                await asyncio.gather(execute(ai), return_exceptions=True)
+            gc.collect()
+            found = Counter(f"{type(thing).__module__}.{type(thing).__qualname__}" for thing in gc.garbage)
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert found["builtins.frame"] > 20
+    made_of = {"opentelemetry_instrumentation_ailib.coroutines.Call"}
+    assert {kind for kind in found if kind.startswith("opentelemetry")} - made_of == set()
 
 
 @pytest.mark.parametrize("name", ["execute", "stream", "leave"])

@@ -76,6 +76,25 @@ async def test_a_model_whose_rates_differ_by_modality_is_priced_for_text_alone(i
     assert costs == [pytest.approx(float(price.total_price)), None]
 
 
+@pytest.mark.parametrize("name", ["contents", "messages"])
+async def test_what_a_parameter_may_say_in_the_providers_words_is_priced_as_no_text(
+    name: str, instrumented: Recorder
+) -> None:
+    """Audio costs more. The runtime sends a parameter of that name instead of its messages."""
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 100}
+    answer = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}}], "usageMetadata": usage}
+    audio = [{"role": "user", "parts": [{"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}}]}]
+    async with provider(body(answer)) as server:
+        ai = await client("gemini/gemini-2.5-flash", base_url=server.base_url)
+        await ai.chat().param(name, audio).execute()
+        await ai.chat().user("Hello?").param(name, audio).execute()
+        await ai.close()
+    assert b"audio/wav" in server.requests[0]
+    calls = [span.attributes or {} for span in instrumented.spans() if span.kind.name == "CLIENT"]
+    assert [(call["gen_ai.usage.input_tokens"], "ai_lib.cost" in call) for call in calls] == [(1000, False)] * 2
+    assert instrumented.points("ai_lib.cost") == []
+
+
 async def test_without_the_extra_nothing_has_a_cost(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -182,7 +182,18 @@ async def test_a_cancelled_call_says_so(instrumented: Recorder) -> None:
     assert instrumented.points("ai_lib.errors") == [({**LABELS, "type": "cancelled", "stage": at("http.transport")}, 1)]
 
 
-@pytest.mark.parametrize("documents", [None, 7, iter(TEXTS)], ids=["none", "a number", "an iterator"])
+class Uncountable(list[str]):
+    """Documents that are counted in vain."""
+
+    def __len__(self) -> int:
+        raise ValueError("no such number")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [None, 7, iter(TEXTS), Uncountable(TEXTS)],
+    ids=["none", "a number", "an iterator", "a list that fails"],
+)
 async def test_documents_that_have_no_number_are_not_counted(instrumented: Recorder, documents: Any) -> None:
     async with provider(RANKED) as server, opened(await reranker(server.base_url)) as client:
         await asyncio.gather(client.rerank("which?", documents), return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 
 from leaks import Exported, holds
 from other_clients import AUDIO, RANKED, SPOKEN, vectors
-from planted import CALLS, PROMPT, Kind, callers, everything_on, outcome, plant
+from planted import CALLS, PROMPT, Kind, callers, exporting, outcome, plant
 from provider import Step, body, completion, delta, events, provider
 from recorder import Recorder
 
@@ -112,10 +112,7 @@ def recorder() -> Recorder:
     return recorder
 
 
-@pytest.fixture
-def exported(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
-    with everything_on(recorder, monkeypatch) as exported:
-        yield exported
+exported = pytest.fixture(exporting)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

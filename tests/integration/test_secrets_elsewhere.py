@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +15,8 @@ from ai_lib_python.types.tool import ToolDefinition
 
 from leaks import Exported, holds
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-from planted import CALLS, Kind, callers, everything_on, outcome, plant
-from provider import Provider, Step, body, completion, delta, events, provider
-from recorder import Recorder
+from planted import CALLS, Kind, callers, exporting, outcome, plant
+from provider import Provider, body, completion, delta, events, provider
 from resilient import chatting, fast
 
 SECRET = "pl/Zq7+mK2vW9=xR4tY&8uJ3nB~6hG5_fD1.sA0c"
@@ -27,10 +25,7 @@ QUERY, HEADER = Kind({"type": "query_param", "param_name": "key"}), Kind({"type"
 KINDS = pytest.mark.parametrize("kind", [HEADER, QUERY], ids=["header", "query"])
 
 
-@pytest.fixture
-def exported(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exported]:
-    with everything_on(recorder, monkeypatch) as exported:
-        yield exported
+exported = pytest.fixture(exporting)
 
 
 def sent(server: Provider, secret: str) -> list[bool]:
@@ -143,43 +138,3 @@ async def test_without_the_spans_of_stages_no_credential_is_exported(
 
     assert sent(server, SECRET) == [True] * len(CALLS)
     assert exported.leaks(SECRET) == []
-
-
-REFUSALS: dict[str, Sequence[Step]] = {
-    "401": body({"error": {"message": "Who?"}}, 401),
-    "401 that quotes it": body({"error": {"message": f"Unknown password {SECRET}"}}, 401),
-    "no HTTP": [b"\x00\r\n\r\n"],
-    "hung up": [],
-    "fine": body(completion()),
-}
-
-
-@pytest.mark.parametrize("name", REFUSALS)
-async def test_a_password_in_the_base_url_is_exported_nowhere(
-    exported: Exported, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The HTTP client makes an ``Authorization: Basic`` of it."""
-    plant(HEADER, OTHER, tmp_path, monkeypatch)
-    async with provider(REFUSALS[name]) as server:
-        base_url = server.base_url.replace("//", f"//me:{quote(SECRET, safe='')}@")
-        async with callers(base_url, None, OTHER) as calls:
-            for call in calls.values():
-                await outcome(call)
-
-    assert sent(server, SECRET) == [True] * len(CALLS)
-    assert exported.leaks(SECRET, OTHER) == []
-
-
-@pytest.mark.parametrize("name", sorted(set(REFUSALS) - {"401 that quotes it"}))
-async def test_a_password_of_a_proxy_is_exported_nowhere(
-    exported: Exported, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(HEADER, OTHER, tmp_path, monkeypatch)
-    async with provider(REFUSALS[name]) as server:
-        monkeypatch.setenv("AI_HTTP_TRUST_ENV", "1")
-        monkeypatch.setenv("AI_PROXY_URL", server.base_url[:-3].replace("//", f"//me:{quote(SECRET, safe='')}@"))
-        async with chatting("http://127.0.0.1:9/v1", "planted/m") as ai:
-            await outcome(ai.chat().user("Hello?").execute)
-
-    assert sent(server, SECRET) == [True]
-    assert exported.leaks(SECRET, OTHER) == []

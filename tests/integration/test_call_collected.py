@@ -1,0 +1,147 @@
+"""What a garbage collection ends while its thread holds a lock of the SDK, which the end would ask for again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from ai_lib_python.protocol import ProtocolLoader
+from opentelemetry.sdk.metrics import AlignedHistogramBucketExemplarReservoir, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
+from test_chat import LABELS, OPERATION
+
+from components import ALONE, limiter
+from differential import instrumentation
+from in_process import await_ends, completed, connected
+from recorder import RESOURCE, Recorder
+
+CALL, STAGE, WAIT = "ai_lib.request.duration", "ai_lib.stage.duration", "ai_lib.rate_limiter.wait"
+LOAD, SENT = "protocol.load", "http.transport"
+
+# What is dropped as it waits is told of by asyncio, with us or without.
+pytestmark = pytest.mark.noisy("asyncio")
+
+
+class Collecting(AlignedHistogramBucketExemplarReservoir):
+    """Has garbage collected where its aggregation's lock is held, as anything does, now and then, that allocates.
+
+    Args:
+        stage: Of which of a metric's stages; ``None`` for one without.
+    """
+
+    def __init__(self, stage: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._stage = stage
+
+    def collect(self, point_attributes: Any) -> Any:
+        """Return the exemplars."""
+        if point_attributes.get("stage") == self._stage:
+            gc.collect()
+        return super().collect(point_attributes)
+
+
+@pytest.fixture
+def collecting(recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[Recorder]:
+    """The runtime, instrumented, and no garbage collection but under the locks that the test names."""
+    name, stage = request.param
+    view = View(instrument_name=name, exemplar_reservoir_factory=lambda _: partial(Collecting, stage))
+    recorder.reader = InMemoryMetricReader()
+    recorder.meter_provider = MeterProvider([recorder.reader], resource=RESOURCE, views=[view])
+    gc.collect()
+    gc.disable()
+    with instrumentation(recorder):
+        yield recorder
+    gc.enable()
+
+
+def under(*locks: tuple[str, str | None]) -> pytest.MarkDecorator:
+    """Name the metrics, and their stages, that have garbage collected."""
+    return pytest.mark.parametrize("collecting", locks, indirect=True, ids=[stage or name for name, stage in locks])
+
+
+class Never:
+    """Waits for good, and nobody knows that it does."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+
+    async def wait(self, *_: Any) -> Any:
+        """Wait."""
+        self.waiting.set()
+        await asyncio.get_running_loop().create_future()
+
+    __aenter__ = wait
+
+    async def __aexit__(self, *_: Any) -> None:
+        """Never get here."""
+
+
+async def dropped(what: Callable[[], Awaitable[Any]], never: Never) -> None:
+    """Begin something that waits for good, and let go of it."""
+    task = asyncio.ensure_future(what())
+    await never.waiting.wait()
+    del task
+
+
+def collect(recorder: Recorder) -> None:
+    """Collect the metrics, and with them the garbage; what ends by that has ended afterwards."""
+    thread = threading.Thread(target=recorder.reader.get_metrics_data, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits for a lock that it holds"
+    await_ends()
+
+
+@under((CALL, None), (STAGE, SENT))
+async def test_a_call_is_cancelled_and_counted_once(collecting: Recorder) -> None:
+    never = Never()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return await never.wait() if b"never" in request.content else completed()
+
+    ai = await connected(answer)
+    await ai.chat().user("Hello?").execute()
+    await dropped(lambda: ai.chat().user("never").execute(), never)
+    collect(collecting)
+
+    spans = [span for span in collecting.spans() if span.name == OPERATION]
+    assert [(span.attributes or {}).get("error.type") for span in spans] == [None, "cancelled"]
+    assert collecting.points("ai_lib.requests") == [(LABELS, 2)]
+    assert collecting.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+    assert collecting.points("ai_lib.errors") == [({**LABELS, "type": "cancelled", "stage": SENT}, 1)]
+
+
+@under((WAIT, None))
+async def test_who_waits_at_a_rate_limiter_has_waited(collecting: Recorder) -> None:
+    subject, never = limiter(), Never()
+    await subject.acquire()
+    subject._lock = never  # type: ignore[assignment]
+    await dropped(subject.acquire, never)
+    collect(collecting)
+
+    assert collecting.points(WAIT) == [({"executor": ALONE}, 2)]
+
+
+@under((STAGE, LOAD))
+async def test_a_manifest_load_is_counted_once(collecting: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, never = ProtocolLoader(), Never()
+    await loader.load_model("openai/gpt-4o")
+    monkeypatch.setattr(loader, "_load_from_github", never.wait)
+    await dropped(lambda: loader.load_model("absent/m"), never)
+    collect(collecting)
+
+    assert [dict(span.attributes or {}) for span in collecting.spans()] == [
+        {"ai_lib.stage": LOAD, "ai_lib.protocol.source": "local", "ai_lib.protocol.version": "1.5"},
+        {"ai_lib.stage": LOAD},
+    ]
+    assert collecting.points(STAGE) == [
+        ({"provider": "openai", "model": "gpt-4o", "stage": LOAD}, 1),
+        ({"provider": "absent", "model": "m", "stage": LOAD}, 1),
+    ]

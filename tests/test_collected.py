@@ -1,0 +1,161 @@
+"""Ends that a garbage collection may bring about: in a thread of their own where this one may hold locks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from in_process import ENDING as THREAD
+from in_process import await_ends
+from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes, unlocked
+
+LOCKING = [
+    "opentelemetry.sdk",
+    "opentelemetry.sdk.metrics._internal.aggregation",
+    "logging",
+    "logging.handlers",
+    "queue",
+]
+# The runtime's and the application's, whatever their names begin with; some have none.
+HARMLESS = ["ai_lib_python.client.core", "opentelemetry.sdk_of_mine", "logging_setup", "queueing", "", None]
+
+
+def called_from(module: Any, function: Callable[[], object]) -> None:
+    """Call a function from a module of that name."""
+    exec("function()", {"__name__": module, "function": function})  # noqa: S102
+
+
+class Ends:
+    """Ends that are noted, each with the thread in which it came."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[Any, str]] = []
+
+    def note(self, what: Any = None) -> None:
+        """End."""
+        self.noted.append((what, threading.current_thread().name))
+
+
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+# --- where ---
+
+
+@pytest.mark.parametrize("module", LOCKING)
+def test_where_a_lock_may_be_held_it_is_called_in_a_thread_of_its_own(module: str, ends: Ends) -> None:
+    called_from(module, lambda: call_unlocked(ends.note))
+    await_ends()
+    assert ends.noted == [(None, THREAD)]
+
+
+@pytest.mark.parametrize("module", LOCKING)
+def test_the_lock_may_be_held_further_up(module: str, ends: Ends) -> None:
+    called_from(module, lambda: called_from("application", lambda: call_unlocked(ends.note)))
+    await_ends()
+    assert ends.noted == [(None, THREAD)]
+
+
+@pytest.mark.parametrize("module", HARMLESS)
+def test_elsewhere_it_is_called_at_once(module: str | None, ends: Ends) -> None:
+    called_from(module, lambda: call_unlocked(ends.note))
+    assert ends.noted == [(None, "MainThread")]
+
+
+def test_a_frame_that_is_of_no_module_is_no_fault(ends: Ends) -> None:
+    exec("call_unlocked(note)", {"call_unlocked": call_unlocked, "note": ends.note})  # noqa: S102
+    assert ends.noted == [(None, "MainThread")]
+
+
+# --- in which order ---
+
+
+def test_several_come_in_the_order_of_their_calls(ends: Ends) -> None:
+    go = threading.Event()
+
+    def wait() -> None:
+        go.wait(10)
+        ends.note(0)
+
+    def end_all() -> None:
+        call_unlocked(wait)
+        for number in (1, 2, 3):
+            call_unlocked(partial(ends.note, number))
+
+    called_from("opentelemetry.sdk.trace", end_all)
+    go.set()
+    await_ends()
+    assert ends.noted == [(number, THREAD) for number in range(4)]
+
+
+def test_where_there_can_be_no_thread_nothing_is_raised(monkeypatch: pytest.MonkeyPatch, ends: Ends) -> None:
+    """And the next, for which there is one, waits for none that never began."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        called_from("logging", lambda: call_unlocked(partial(ends.note, "left out")))
+    called_from("logging", lambda: call_unlocked(partial(ends.note, "next")))
+    await_ends()
+    assert ends.noted == [("next", THREAD)]
+
+
+# --- when ---
+
+CLOSING = [GeneratorExit(), RuntimeError("cannot reuse already awaited coroutine")]
+OTHERS = [ValueError(), asyncio.CancelledError(), KeyboardInterrupt(), StopAsyncIteration()]
+
+
+def failed(error: BaseException | None, end: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that meets an exception and handles it by an end; without one, it just ends."""
+
+    def call() -> None:
+        if error is None:
+            end()
+            return
+        try:
+            raise error
+        except BaseException:
+            end()
+
+    return call
+
+
+@pytest.mark.parametrize("error", CLOSING, ids=repr)
+def test_what_is_closed_may_have_been_collected(error: BaseException, ends: Ends) -> None:
+    assert closes(error)
+    called_from("opentelemetry.sdk", failed(error, unlocked(ends.note)))
+    await_ends()
+    assert ends.noted == [(None, THREAD)]
+
+
+@pytest.mark.parametrize("error", [*OTHERS, None], ids=repr)
+def test_nothing_else_has_been(error: BaseException | None, ends: Ends) -> None:
+    """So that an end costs no look at the stack, which may be a long one."""
+    assert not closes(error)
+    called_from("opentelemetry.sdk", failed(error, unlocked(ends.note)))
+    assert ends.noted == [(None, "MainThread")]
+
+
+@pytest.mark.parametrize(("error", "thread"), [(GeneratorExit(), THREAD), (ValueError(), "MainThread")], ids=repr)
+def test_it_gets_its_arguments_and_keeps_its_name(error: BaseException, thread: str) -> None:
+    got: list[Any] = []
+
+    def end(*args: Any, **kwargs: Any) -> None:
+        """End something."""
+        got.append((args, kwargs, threading.current_thread().name))
+
+    wrapped = unlocked(end)
+    called_from("queue", failed(error, lambda: wrapped("span", error="cancelled")))
+    await_ends()
+    assert got == [(("span",), {"error": "cancelled"}, thread)]
+    assert (wrapped.__name__, wrapped.__doc__) == ("end", "End something.")
