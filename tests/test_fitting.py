@@ -338,6 +338,16 @@ def test_a_secret_is_taken_out_of_everything() -> None:
     )
 
 
+@pytest.mark.parametrize("placeholder", ["x", "1", "text", "None", "user", "none"])
+def test_a_placeholder_is_no_secret(placeholder: str) -> None:
+    """Servers that run locally want a key, and any will do."""
+    conversation = Conversation(
+        inputs=[InputMessage("user", [TextPart(f"Is {placeholder} there?")])],
+        outputs=[OutputMessage("assistant", [TextPart("None of 1")], "stop")],
+    )
+    assert fitted(conversation, placeholder) == fitted(conversation)
+
+
 def test_every_secret_of_a_call_is_taken_out() -> None:
     said_both = said("first-key second-key first-key-of-two")
     assert texts(fitted(said_both, "first-key", "second-key", "first-key-of-two")) == [f"{MASK} {MASK} {MASK}"]

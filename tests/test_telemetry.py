@@ -54,11 +54,35 @@ def test_a_fault_is_logged_once_for_each_function_with_its_traceback(caplog: pyt
     assert [first(), first(), second(), second(), first()] == [None] * 5
     records = [record for record in caplog.records if record.name == LOGGER]
     site = f"{__name__}.test_a_fault_is_logged_once_for_each_function_with_its_traceback.<locals>"
-    assert [(record.levelno, record.getMessage()) for record in records] == [
-        (logging.WARNING, f"Telemetry of ai-lib-python is incomplete: a fault in {site}.{name} (reported once)")
+    said = [record.getMessage().splitlines() for record in records]
+    assert [(record.levelno, lines[0], lines[1]) for record, lines in zip(records, said, strict=True)] == [
+        (
+            logging.WARNING,
+            f"Telemetry of ai-lib-python is incomplete: a fault in {site}.{name} (reported once)",
+            "Traceback (most recent call last):",
+        )
         for name in ("first", "second")
     ]
-    assert [str(record.exc_info[1]) for record in records if record.exc_info] == ["first fault", "'second fault'"]
+    assert [lines[-1] for lines in said] == ["ValueError: first fault", "KeyError: 'second fault'"]
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_what_a_call_failed_with_is_not_told_with_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has masked it."""
+
+    @guarded
+    def end() -> None:
+        raise ValueError("a fault of ours")
+
+    try:
+        raise ConnectionError("no, Bearer sk-secret")
+    except ConnectionError:
+        end()
+    (record,) = (record for record in caplog.records if record.name == LOGGER)
+    told = logging.Formatter().format(record)
+    assert told.endswith("ValueError: a fault of ours")
+    assert "sk-secret" not in told
 
 
 @pytest.mark.swallowed

@@ -19,7 +19,7 @@ from opentelemetry.util.genai.types import (
 from opentelemetry.util.genai.utils import object_to_any_value
 
 from opentelemetry_instrumentation_ailib import naming
-from opentelemetry_instrumentation_ailib.masking import forms, redacted
+from opentelemetry_instrumentation_ailib.masking import MIN_SECRET, forms, redacted
 from opentelemetry_instrumentation_ailib.messages import Conversation
 from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, PART_CHARACTERS, Truncated
 from opentelemetry_instrumentation_ailib.shortened import left_out_of
@@ -49,7 +49,7 @@ def fitted(conversation: Conversation, *secrets: str | None) -> Conversation:
         secrets: The credentials of the requests, taken out wherever they are quoted.
     """
     # One may begin with another.
-    known = forms(*(secret for secret in secrets if secret))
+    known = forms(*(secret for secret in secrets if secret and len(secret) >= MIN_SECRET))
     return Conversation(
         inputs=_Fitting(known).items(conversation.inputs, _earlier, newest_first=True),
         outputs=_Fitting(known).items(conversation.outputs, _further),

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -18,10 +19,12 @@ R = TypeVar("R")
 def report_fault(site: str, *, first: bool) -> None:
     """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
     if first:
-        message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)"
+        message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)\n%s"
         # The fault may be that a handler, a filter or the record factory of the application raises. So would this.
         with contextlib.suppress(Exception):
-            _logger.warning(message, site, exc_info=sys.exc_info())
+            # Not by `exc_info`, which tells of the exception that a call was failing with, too, unmasked.
+            fault = traceback.format_exception(*sys.exc_info(), chain=False)
+            _logger.warning(message, site, "".join(fault).rstrip())
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:

@@ -11,14 +11,15 @@ import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
 
 from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.fields import Answer
 
 _MAX_MESSAGE = 512
-_MIN_SECRET = 8
+MIN_SECRET: Final = 8
+"""Shorter credentials are placeholders, and part of many a word."""
 # Shorter ones tell nothing: ``sk-``.
 _MIN_PIECE = 4
 _REDACTED = "***REDACTED***"
@@ -84,7 +85,7 @@ def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:
         # By hand, since what a parser makes of a bracket in a password is an exception that quotes it.
         authority = _AUTHORITY_END.split(base_url.partition("://")[2], maxsplit=1)[0]
         user, _, password = map(unquote, authority.rpartition("@")[0].partition(":"))
-        if password or len(user) >= _MIN_SECRET:
+        if password or len(user) >= MIN_SECRET:
             said += [f"{user}:{password}", password or user]
     return tuple(filter(None, said))
 
@@ -95,7 +96,7 @@ def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
     said = "\n".join(filter(None, (answer.id, answer.model, *answer.finish_reasons)))
     for secret in secrets:
         # A placeholder (``none``, ``test``) is no secret, and part of many a name.
-        if len(secret) >= _MIN_SECRET and max(_WORDS.findall(secret), key=len, default="") in said:
+        if len(secret) >= MIN_SECRET and max(_WORDS.findall(secret), key=len, default="") in said:
             known.append(secret)
     if not known:
         return answer
@@ -109,7 +110,7 @@ def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
 
 def clean_text(text: str, secrets: Iterable[str]) -> str:
     """Return a text of a provider's without the credentials that it may quote."""
-    return redacted(text, forms(*(secret for secret in secrets if len(secret) >= _MIN_SECRET)))
+    return redacted(text, forms(*(secret for secret in secrets if len(secret) >= MIN_SECRET)))
 
 
 def forms(*secrets: str) -> list[str]:

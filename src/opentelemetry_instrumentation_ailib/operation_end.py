@@ -16,6 +16,7 @@ from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer, Usage
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
+from opentelemetry_instrumentation_ailib.shortened import joined
 from opentelemetry_instrumentation_ailib.telemetry import Hook, elapsed
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[s
 @guarded
 def _capture(operation: Operation, conversation: Conversation, attributes: dict[str, AttributeValue]) -> None:
     content = operation.telemetry.content
-    conversation = fitted(replace(conversation, outputs=list(operation.outputs)), *operation.secrets)
+    conversation = fitted(replace(conversation, outputs=joined(operation.outputs)), *operation.secrets)
     operation.span.set_attributes(content.span_attributes(conversation))
     content.finish(operation.span, operation.context, {**operation.described, **attributes}, conversation)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from wrapt import ObjectProxy
 
@@ -18,6 +18,7 @@ from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.stream_state import PIPELINE, TRANSPORT, StreamState
 
 _HTTPCORE = logging.getLogger("httpcore")
+_CLOSING: Final = ("is already running", "didn't stop after athrow()")
 
 
 class PipelineView(ObjectProxy):  # type: ignore[type-arg]
@@ -94,7 +95,8 @@ async def close(source: Any) -> None:
     try:
         await aclose()
     except RuntimeError as error:
-        if "is already running" not in str(error):  # The event loop may be closing it.
+        # The event loop may be closing it, or what it reads from. Then it is the one to tell of it.
+        if not str(error).endswith(_CLOSING):
             raise
 
 

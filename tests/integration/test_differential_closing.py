@@ -12,7 +12,7 @@ import httpx
 import pytest
 import wrapt
 from ai_lib_python import AiClient
-from ai_lib_python.pipeline.base import Decoder, EventMapper
+from ai_lib_python.pipeline.base import Decoder, EventMapper, Transform
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from test_differential_streams import Chunks
 from test_stream_consumers import settle
@@ -144,7 +144,7 @@ class Told(Decoder):
             self._order.append("decoder closed")
 
 
-class Tidy(EventMapper):
+class TidyMapper(EventMapper):
     """A mapper that makes one event and closes the frames."""
 
     def __init__(self, mapper: Any, order: list[str]) -> None:
@@ -156,15 +156,33 @@ class Tidy(EventMapper):
             async for event in self._mapper.map_events(frames):
                 yield event
                 break
-        self._order.append("mapper done")
+        self._order.append("closer done")
 
 
-async def test_a_mapper_that_closes_its_frames_closes_the_decoder(recorder: Recorder) -> None:
+class TidyTransform(Transform):
+    """A transform that passes one frame on and closes the others."""
+
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+
+    async def transform(self, frames: Any) -> AsyncIterator[Any]:
+        """Leave the frame as it is."""
+        async with contextlib.aclosing(frames):
+            yield await frames.__anext__()
+        self._order.append("closer done")
+
+
+@pytest.mark.parametrize("closer", ["mapper", "transform"])
+async def test_a_part_that_closes_its_frames_closes_the_decoder(recorder: Recorder, closer: str) -> None:
     async def scenario(run: Run) -> list[str]:
         ai = await run.client()
         order: list[str] = run.keep([])
         parts = vars(ai._pipeline)
-        parts.update(_decoder=Told(parts["_decoder"], order), _event_mapper=Tidy(parts["_event_mapper"], order))
+        parts["_decoder"] = Told(parts["_decoder"], order)
+        if closer == "mapper":
+            parts["_event_mapper"] = TidyMapper(parts["_event_mapper"], order)
+        else:
+            parts["_transforms"] = [TidyTransform(order)]
         async for event in ai.chat().user("Hello?").stream():
             order.append(event.event_type)
         await settle()
@@ -176,7 +194,7 @@ async def test_a_mapper_that_closes_its_frames_closes_the_decoder(recorder: Reco
         "builtins.list",
         "'PartialContentDelta'",
         "'decoder closed'",
-        "'mapper done'",
+        "'closer done'",
     ]
 
 
