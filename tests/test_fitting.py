@@ -32,7 +32,7 @@ from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.messages import Conversation, request_messages, response_messages
-from opentelemetry_instrumentation_ailib.parts import OmittedBlob, Truncated
+from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, OmittedBlob, Truncated
 from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from test_messages import ANYTHING, JSON, builder
 
@@ -297,6 +297,38 @@ def test_a_value_that_contains_itself_ends() -> None:
     value: dict[str, Any] = {}
     value["self"] = [value, value]
     check(fitted(Conversation(inputs=[InputMessage("tool", [ToolCallResponsePart(value, "1")])])))
+
+
+class Node:
+    """Knows others, and itself."""
+
+    def __init__(self) -> None:
+        self.others: list[Node] = []
+
+
+def test_objects_that_know_each_other_are_followed_as_far_as_there_is_room() -> None:
+    """Each way through them would be, else: there are more than anybody can follow."""
+    nodes = [Node() for _ in range(30)]
+    for node in nodes:
+        node.others = [*nodes]
+    kept = arguments(nodes[0])
+    assert list(kept) == ["others"]
+    assert len(json.dumps(kept)) < 2 * DIRECTION_CHARACTERS
+
+
+class Table:
+    """Says what it is made of, and takes its time."""
+
+    def __init__(self) -> None:
+        self._rows = [1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it."""
+        raise AssertionError("nobody has this time")
+
+
+def test_of_what_an_object_would_have_to_say_itself_its_class_is_told() -> None:
+    assert arguments({"table": Table()}) == {"table": "[Table left out]"}
 
 
 # --- secrets ---

@@ -353,6 +353,18 @@ def test_an_arrival_is_acted_on_once_in_each_round(before: bool, dummy: str, pat
 # --- hooks ---
 
 
+def test_a_module_that_another_thread_is_importing_is_patched_once(dummy: str, patcher: Patcher) -> None:
+    """It is in ``sys.modules`` by then, and its hook of an earlier round has not run."""
+    calls: list[Any] = []
+    patcher.apply([], "the round before")
+    patcher._hooked.add(dummy)
+    module = importlib.import_module(dummy)
+    patcher.apply([Row(dummy, "Target.method", logging_to(calls))], "this")
+    patcher._hook(dummy)(module)
+    module.Target().method()
+    assert calls == ["this"]
+
+
 def test_a_module_has_one_hook_however_many_rounds(
     dummy: str, patcher: Patcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

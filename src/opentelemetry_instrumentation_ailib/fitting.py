@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final, get_args
 
 from opentelemetry.util.genai.types import (
@@ -34,6 +34,9 @@ _MARKER: Final = 48
 _MAX_DEPTH: Final = 16
 _MAX_KEY: Final = 256
 _MAX_INTEGER: Final = 2**63
+
+# The methods by which objects say what they are made of, and which are not called.
+_DUMPS: Final = ("model_dump", "dict", "to_dict")
 
 # What the conventions define, which stays what it is; objects of any other class become values.
 _DEFINED: Final = (InputMessage, OutputMessage, FunctionToolDefinition, GenericToolDefinition, *get_args(MessagePart))
@@ -81,6 +84,23 @@ def _earlier(count: int) -> InputMessage:
     return InputMessage(role=Role.SYSTEM.value, parts=[TextPart(content=f"[earlier messages left out: {count}]")])
 
 
+def _members(value: Any) -> dict[str, Any] | None:
+    """Return what an object is made of, where it is made of members; one level, and by none of its own methods.
+
+    Those, and whoever follows each way through objects that know each other, could take any time.
+    """
+    try:
+        known = value.__dict__ if not is_dataclass(value) else {each.name: None for each in fields(value)}
+        public = {name: getattr(value, name, None) for name in list(known) if not name.startswith("_")}
+        return public if public or any(hasattr(value, name) for name in _DUMPS) else None
+    except Exception:
+        return None
+
+
+def _key(key: Any) -> str:
+    return type(key).__name__ if _members(key) else str(object_to_any_value(key))
+
+
 class _Fitting:
     """Takes over the values of one direction, as long as there is room.
 
@@ -124,6 +144,16 @@ class _Fitting:
             return self.items(value, _text, depth=depth + 1)
         if isinstance(value, (bytes, bytearray)):
             return self._string(f"[bytes left out: {len(value)}]") if value else b""
+        return self._object(value, depth)
+
+    def _object(self, value: Any, depth: int) -> Any:
+        if isinstance(value, (set, frozenset)):
+            return self.items(list(value), _text, depth=depth + 1)
+        members = _members(value)
+        if members:
+            return self._mapping(members, depth + 1)
+        if members is not None:
+            return self._string(f"[{type(value).__name__} left out]")
         return self._value(object_to_any_value(value), depth + 1)
 
     def _defined(self, value: Any, depth: int) -> Any:
@@ -146,7 +176,7 @@ class _Fitting:
                 break
             self._room -= 2
             # The SDK complains of keys that are empty or no strings.
-            name = self._string(key if isinstance(key, str) else str(object_to_any_value(key)), _MAX_KEY)
+            name = self._string(key if isinstance(key, str) else _key(key), _MAX_KEY)
             taken[name or '""'] = self._value(each, depth)
         return taken
 

@@ -188,7 +188,7 @@ class Patcher:
             self._patch(module)
 
     def _patch(self, module: str) -> None:
-        for row in self._rows.get(module, ()):
+        for row in self._rows.pop(module, ()):  # Another thread may be importing it, and patch it then.
             try:
                 patch = row.patch(self._bundle)
                 if patch is not None:
