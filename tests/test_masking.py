@@ -55,9 +55,15 @@ def test_user_and_password_of_the_base_url_are_secret_together_and_the_password_
         ("sk/pro+j é", "sk%2Fpro%2Bj%20%C3%A9"),
         # What is no escape of a quoted form's keeps its case.
         ("SK/%2F", "SK%2f%252F"),
+        # PHP's JSON and .NET's, and either in JSON.
+        ("Kx7/Aa+9", r"Kx7\/Aa+9"),
+        ("Kx7/Aa+9", r"Kx7/Aa\u002B9"),
+        ("Kx7/Aa+9", r"Kx7\/Aa\u002B9"),
+        ("Kx7/Aa+9", r"Kx7\\/Aa+9"),
+        ("Kx7/Aa+9", r"Kx7/Aa\\u002B9"),
     ],
 )
-def test_a_secret_is_known_in_base_64_and_with_escapes_of_either_case(secret: str, written: str) -> None:
+def test_a_secret_is_known_as_it_may_be_written(secret: str, written: str) -> None:
     assert written in forms(secret)
 
 

@@ -26,6 +26,7 @@ _REDACTED = "***REDACTED***"
 _ELLIPSIS = re.compile(r"(\s*\[?(?:\.{3,}|…)\]?\s*)")
 _AUTHORITY_END = re.compile("[/?#]")
 _ESCAPED = re.compile("%[0-9A-F]{2}")
+_MARKUP = re.compile("[+&<>'`]")
 # What every way of quoting leaves as it is.
 _WORDS = re.compile(r"[A-Za-z0-9]+")
 
@@ -136,8 +137,11 @@ def _forms(secret: str) -> tuple[str, ...]:
     )
 
 
-def _json(text: str) -> tuple[str, str]:
-    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+def _json(text: str) -> tuple[str, ...]:
+    plain = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+    # PHP escapes slashes, and .NET what means something in HTML.
+    shown = _MARKUP.sub(lambda character: f"\\u{ord(character.group()):04X}", plain[0])
+    return *plain, *(written.replace("/", "\\/") for written in plain), shown, shown.replace("/", "\\/")
 
 
 @functools.lru_cache(maxsize=1)
