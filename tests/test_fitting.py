@@ -327,6 +327,11 @@ class Table:
         raise AssertionError("nobody has this time")
 
 
+@pytest.mark.parametrize("value", [Table, len, Table.to_dict], ids=["a class", "a function", "a method"])
+def test_classes_and_functions_are_no_values(value: Any) -> None:
+    assert arguments({"value": value}) == {"value": None}
+
+
 def test_of_what_an_object_would_have_to_say_itself_its_class_is_told() -> None:
     assert arguments({"table": Table()}) == {"table": "[Table left out]"}
 

@@ -87,11 +87,14 @@ def _earlier(count: int) -> InputMessage:
 def _members(value: Any) -> dict[str, Any] | None:
     """Return what an object is made of, where it is made of members; one level, and by none of its own methods.
 
-    Those, and whoever follows each way through objects that know each other, could take any time.
+    Those, and whoever follows each way through objects that know each other, could take any time. Classes and functions
+    have members, and are not made of them.
     """
+    if callable(value):
+        return None
     try:
-        known = value.__dict__ if not is_dataclass(value) else {each.name: None for each in fields(value)}
-        public = {name: getattr(value, name, None) for name in list(known) if not name.startswith("_")}
+        names = [each.name for each in fields(value)] if is_dataclass(value) else list(value.__dict__)
+        public = {name: getattr(value, name, None) for name in names if not name.startswith("_")}
         return public if public or any(hasattr(value, name) for name in _DUMPS) else None
     except Exception:
         return None

@@ -24,7 +24,6 @@ MIN_SECRET: Final = 8
 _MIN_PIECE = 4
 _REDACTED = "***REDACTED***"
 _ELLIPSIS = re.compile(r"(\s*\[?(?:\.{3,}|…)\]?\s*)")
-_AUTHORITY_END = re.compile("[/?#]")
 _ESCAPED = re.compile("%[0-9A-F]{2}")
 _MARKUP = re.compile("[+&<>'`]")
 # What every way of quoting leaves as it is.
@@ -82,10 +81,10 @@ def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:
         credential: The provider's.
     """
     said = [credential]
-    if "@" in base_url:
-        # By hand, since what a parser makes of a bracket in a password is an exception that quotes it.
-        authority = _AUTHORITY_END.split(base_url.partition("://")[2], maxsplit=1)[0]
-        user, _, password = map(unquote, authority.rpartition("@")[0].partition(":"))
+    # Without a parser: what it makes of a bracket in a password is an exception that quotes it.
+    found = naming.USER.search(base_url) if "@" in base_url else None
+    if found is not None:
+        user, _, password = map(unquote, found[1].partition(":"))
         if password or len(user) >= MIN_SECRET:
             said += [f"{user}:{password}", password or user]
     return tuple(filter(None, said))

@@ -36,7 +36,8 @@ _ERROR_TYPES: Final = {
 _RESILIENCE_TYPES: Final = frozenset({semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
 
 _MAX_TEXT: Final = 256
-_USER: Final = re.compile("//[^/?#]*@")
+USER: Final = re.compile("//([^/?#]*)@")
+"""User and password in a URL."""
 
 
 def provider_name(provider_id: str) -> str:
@@ -52,7 +53,7 @@ def model_name(model: str) -> str:
 
 def _split(url: str) -> SplitResult:
     # Without user and password, in which it would take brackets for those of an IPv6 address.
-    return urlsplit(_USER.sub("//", url, count=1))
+    return urlsplit(USER.sub("//", url, count=1))
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from scenarios import Scenario
 from values import SECRET
 
 from differential import Both
+from in_process import await_ends
 from leaks import Exported
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, semconv
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
@@ -194,9 +194,7 @@ def settle(spans: Spans | None = None) -> None:
     """
     if spans is None or spans.open():
         gc.collect()
-    for thread in threading.enumerate():
-        if thread.name == "ai-lib-end":
-            thread.join()
+    await_ends()
 
 
 class _Complaints(logging.Handler):

@@ -17,6 +17,7 @@ from opentelemetry.util.genai.types import ContentCapturingMode
 from test_chat import LABELS, OPERATION
 
 from conftest import client
+from in_process import ENDING, await_ends
 from opentelemetry_instrumentation_ailib import streaming
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content
@@ -334,9 +335,7 @@ def dropped_inside_the_sdk(holder: list[Any], monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(streaming, "end_stream", spy)
     exec("holder.clear()", {"__name__": "opentelemetry.sdk.metrics._internal", "holder": holder})  # noqa: S102
-    for thread in threading.enumerate():
-        if thread.name == "ai-lib-end":
-            thread.join()
+    await_ends()
     return ending
 
 
@@ -365,7 +364,7 @@ def test_a_stream_collected_inside_the_sdk_with_no_event_loop_ends_in_another_th
     operation = Operation(
         telemetry, name="chat", provider_id="openai", model="gpt-4o", base_url="http://localhost", request=None
     )
-    assert dropped_inside_the_sdk([streaming._Stream(operation)], monkeypatch) == ["ai-lib-end"]
+    assert dropped_inside_the_sdk([streaming._Stream(operation)], monkeypatch) == [ENDING]
     assert ended(recorder) == ["abandoned"]
 
 
