@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
-from typing import Any
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry import context as otel_context
@@ -105,6 +108,58 @@ def test_what_is_no_fault_passes(error: type[BaseException], caplog: pytest.LogC
     with pytest.raises(error):
         stop()
     assert caplog.records == []
+
+
+class TimeLimitError(Exception):
+    """What limits the time by a signal."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        raise self
+
+    def handle(self, *_: object) -> NoReturn:
+        raise self
+
+
+def exceed(*_: object) -> NoReturn:
+    raise TimeLimitError
+
+
+@pytest.fixture
+def handle_signal() -> Iterator[Callable[[Any], object]]:
+    """Handle a signal by a function, until the test is over."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda handler: signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.swallowed
+@pytest.mark.parametrize(
+    "handler", [exceed, TimeLimitError(), TimeLimitError().handle, functools.partial(exceed, "soft")], ids=type
+)
+def test_what_the_handler_of_a_signal_raises_passes(
+    handler: Any, handle_signal: Callable[[Any], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It interrupts whatever is running, us as well, and is the application's."""
+
+    @guarded
+    def record() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    handle_signal(handler)
+    with pytest.raises(TimeLimitError):
+        record()
+    assert caplog.records == []
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_a_fault_while_signals_are_handled_does_not_pass(handle_signal: Callable[[Any], object]) -> None:
+    @guarded
+    def record() -> None:
+        raise TimeLimitError
+
+    handle_signal(exceed)
+    assert record() is None
 
 
 def test_under_test_a_fault_surfaces() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
     """Make a function of ours unable to raise: a fault is logged, once for each function, and the result is ``None``.
 
     The runtime answers exceptions with retries and fallback models, so one of ours would change what a call does.
+    What a signal's handler raises, as one that limits the time does, is the application's, and passes.
     """
     reported = False
 
@@ -39,9 +41,19 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
         nonlocal reported
         try:
             return function(*args, **kwargs)
-        except Exception:
+        except Exception as error:
+            if _interrupts(error):
+                raise
             report_fault(f"{function.__module__}.{function.__qualname__}", first=not reported)
             reported = True
             return None
 
     return call
+
+
+def _interrupts(error: Exception) -> bool:
+    """Return whether the handler of a signal raised an exception, whatever was running."""
+    handlers = [getattr(handler, "func", handler) for handler in map(signal.getsignal, signal.valid_signals())]
+    methods = [getattr(type(handler), "__call__", None) for handler in handlers]  # noqa: B004 - not whether it has one
+    codes = {getattr(handler, "__code__", None) for handler in (*handlers, *methods)}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))

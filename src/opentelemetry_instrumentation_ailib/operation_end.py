@@ -51,9 +51,11 @@ def end(
             _leave(operation, kind)
         if duration is None:
             duration = elapsed(operation.began.seconds)
-        _measure(operation, answer, kind, duration)
-        if operation.recorded or operation.conversation is not None:
-            _end_span(operation, answer, response, error, kind, duration)
+        try:
+            _measure(operation, answer, kind, duration)
+        finally:  # A signal may interrupt.
+            if operation.recorded or operation.conversation is not None:
+                _end_span(operation, answer, response, error, kind, duration)
         _report(operation, answer, kind, duration, outcome)
     for note in operation.telemetry.outcomes:
         note(operation, kind)

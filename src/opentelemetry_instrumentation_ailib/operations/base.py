@@ -103,9 +103,11 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
             operation = None  # The exception may live long, and refers to this frame.
             raise
         detach(token)
-        finish(operation, result)
-        if not operation.ended:  # For a fault of ours.
-            operation.end()
+        try:
+            finish(operation, result)
+        finally:  # For a fault of ours, and where a signal interrupts.
+            if not operation.ended:
+                operation.end()
         return result
 
     return lambda telemetry: around(partial(observe, telemetry))
