@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import itertools
 import logging
+import pickle
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -365,13 +368,13 @@ def test_a_module_that_another_thread_is_importing_is_patched_once(dummy: str, p
     assert calls == ["this"]
 
 
-def test_a_module_has_one_hook_however_many_rounds(
+def test_one_hook_waits_for_a_module_however_many_rounds(
     dummy: str, patcher: Patcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hooked: list[str] = []
 
     def register(hook: Any, name: str) -> None:
-        hooked.append(name)
+        hooked.extend({name} - sys.modules.keys())
         wrapt.register_post_import_hook(hook, name)
 
     monkeypatch.setattr(patching, "register_post_import_hook", register)
@@ -386,6 +389,50 @@ def test_a_module_has_one_hook_however_many_rounds(
     importlib.import_module(dummy).Target().method()
     assert hooked == [dummy]
     assert calls == ["last", "again"]
+
+
+def test_a_module_that_left_and_is_imported_anew_is_patched(dummy: str, patcher: Patcher) -> None:
+    """As by tests that empty ``sys.modules``."""
+    calls: list[Any] = []
+    importlib.import_module(dummy)
+    for number in range(3):
+        patcher.apply(rows(dummy, calls), number)
+        importlib.import_module(dummy).Target().method()
+        patcher.undo()
+        del sys.modules[dummy]
+    assert calls == [0, 1, 2]
+
+
+# --- copies and pickles ---
+
+
+@pytest.fixture
+def module(dummy: str, patcher: Patcher) -> Any:
+    """The dummy, patched."""
+    patcher.apply(rows(dummy, []), None)
+    return importlib.import_module(dummy)
+
+
+def test_a_bound_method_is_pickled_and_copied_with_its_instance(module: Any, patcher: Patcher) -> None:
+    method = module.Child().method
+    pickled, deep, shallow = pickle.dumps(method), copy.deepcopy(method), copy.copy(method)
+    assert (deep(1), shallow(2)) == (("method", "Child", 1), ("method", "Child", 2))
+    assert deep.__self__ is not method.__self__
+    assert shallow.__self__ is method.__self__
+    patcher.undo()
+    assert pickle.loads(pickled)(3) == ("method", "Child", 3)  # noqa: S301
+    assert isinstance(pickle.loads(pickled), types.MethodType)  # noqa: S301
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_class_has_is_pickled_and_copied_by_its_name(name: str, module: Any, patcher: Patcher) -> None:
+    attribute = getattr(module.Target, name)
+    assert pickle.loads(pickle.dumps(attribute)) == attribute  # noqa: S301
+    assert copy.copy(attribute) == attribute
+    assert copy.deepcopy(attribute) == attribute
+    pickled = pickle.dumps(attribute)
+    patcher.undo()
+    assert pickle.loads(pickled) == getattr(module.Target, name)  # noqa: S301
 
 
 def test_a_module_imported_after_undo_stays_unpatched(dummy: str, patcher: Patcher) -> None:

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
+import pkgutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from wrapt import FunctionWrapper, register_post_import_hook
+from wrapt import BoundFunctionWrapper, FunctionWrapper, register_post_import_hook
 
 _logger = logging.getLogger(__name__)
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
 _ABSENT: Final = object()
+
+
+class _BoundWrapper(BoundFunctionWrapper):  # type: ignore[type-arg]
+    """A method that is patched, copied and pickled as one that is not: by its instance, or its class, and its name."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        owner = getattr(self, "__self__", None)
+        return self if owner is None else getattr(copy.deepcopy(owner, memo), self.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        owner = getattr(self, "__self__", None)
+        if owner is None:
+            return pkgutil.resolve_name, (f"{self.__module__}:{self.__qualname__}",)
+        return getattr, (owner, self.__name__)
+
+
+class _Wrapper(FunctionWrapper):  # type: ignore[type-arg]
+    __bound_function_wrapper__ = _BoundWrapper
 
 
 @dataclass(frozen=True)
@@ -63,7 +86,7 @@ class Row:
         """
         owner, name, original = self.resolve()
         patch = Patch(owner, name, original)
-        patch.wrapper = FunctionWrapper(original, self.build(bundle), enabled=cast("bool", patch.active))
+        patch.wrapper = _Wrapper(original, self.build(bundle), enabled=cast("bool", patch.active))
         setattr(owner, name, patch.wrapper)
         return patch
 
@@ -169,7 +192,7 @@ class Patcher:
             if module in self._hooked:
                 self._patch_if_imported(module)
             else:
-                # wrapt cannot take a hook back, so there is one per module for good, and it does what is asked now.
+                # wrapt cannot take a hook back, so one per module waits, for good, and it does what is asked by then.
                 self._hooked.add(module)
                 register_post_import_hook(self._hook(module), module)
 
@@ -181,7 +204,11 @@ class Patcher:
             self._patches.pop().undo()
 
     def _hook(self, module: str) -> Callable[[Any], None]:
-        return lambda _: self._patch(module)
+        def patch(_: Any) -> None:
+            self._hooked.discard(module)  # wrapt calls it once. The module may leave, and be imported anew.
+            self._patch(module)
+
+        return patch
 
     def _patch_if_imported(self, module: str) -> None:
         if module in sys.modules:
