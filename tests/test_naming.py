@@ -186,7 +186,7 @@ class Late(TimeoutError):  # noqa: N818
         (SystemExit(1), "SystemExit"),
         (Custom("sk-secret"), f"{__name__}.Custom"),
         ("stream_error", "stream_error"),
-        (GeneratorExit(), None),
+        (GeneratorExit(), "cancelled"),
         (None, None),
     ],
 )

@@ -32,6 +32,7 @@ _ERROR_TYPES: Final = {
     "TimeoutException": semconv.TIMEOUT,
     "TimeoutError": semconv.TIMEOUT,
     "CancelledError": semconv.CANCELLED,
+    "GeneratorExit": semconv.CANCELLED,  # A call that is closed on its way has no answer, and nobody else to say so.
 }
 _RESILIENCE_TYPES: Final = frozenset({semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
 
@@ -108,10 +109,10 @@ def failure_type(error: BaseException | str | None) -> str | None:
     It is the runtime's class of the error, a well-known type, or the exception's class name; never a message.
 
     Args:
-        error: An exception, or the type of an error that is none. ``GeneratorExit`` is how a consumer leaves.
+        error: An exception, or the type of an error that is none.
     """
-    if error is None or isinstance(error, (str, GeneratorExit)):
-        return error if isinstance(error, str) else None
+    if error is None or isinstance(error, str):
+        return error
     try:
         error_class = getattr(getattr(error, "error_class", None), "value", None)
     except Exception:

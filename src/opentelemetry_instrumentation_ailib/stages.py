@@ -126,8 +126,7 @@ def _end_request(
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.enter(semconv.PIPELINE_PROCESS, ended)
     else:
-        # Closed on its way, it is no failure of the call's, and no answer either.
-        kind = semconv.CANCELLED if isinstance(error, GeneratorExit) else naming.failure_type(error)
+        kind = naming.failure_type(error)
     if exchange is not None:
         note_answer(exchange, answer)
         exchange.end(ended, kind)

@@ -139,7 +139,7 @@ async def test_a_manifest_load_is_counted_once(collecting: Recorder, monkeypatch
 
     assert [dict(span.attributes or {}) for span in collecting.spans()] == [
         {"ai_lib.stage": LOAD, "ai_lib.protocol.source": "local", "ai_lib.protocol.version": "1.5"},
-        {"ai_lib.stage": LOAD},
+        {"ai_lib.stage": LOAD, "error.type": "cancelled"},
     ]
     assert collecting.points(STAGE) == [
         ({"provider": "openai", "model": "gpt-4o", "stage": LOAD}, 1),

@@ -98,8 +98,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
             result = await call.take()
         except BaseException as error:
             detach(token, error)
-            # Closed on its way, it has no answer, and nobody else to say so.
-            _end(operation, error=semconv.CANCELLED if isinstance(error, GeneratorExit) else error)
+            _end(operation, error=error)
             operation = None  # The exception may live long, and refers to this frame.
             raise
         detach(token)
