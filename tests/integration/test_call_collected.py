@@ -8,13 +8,17 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from ai_lib_python.batch import BatchExecutor
 from ai_lib_python.protocol import ProtocolLoader
+from ai_lib_python.resilience import Backpressure, BackpressureConfig
 from opentelemetry.sdk.metrics import AlignedHistogramBucketExemplarReservoir, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from test_chat import LABELS, OPERATION
 
 from components import ALONE, limiter
@@ -22,7 +26,8 @@ from differential import instrumentation
 from in_process import await_ends, completed, connected
 from recorder import RESOURCE, Recorder
 
-CALL, STAGE, WAIT = "ai_lib.request.duration", "ai_lib.stage.duration", "ai_lib.rate_limiter.wait"
+CALL, STAGE = "ai_lib.request.duration", "ai_lib.stage.duration"
+WAIT, QUEUED = "ai_lib.rate_limiter.wait", "ai_lib.backpressure.wait"
 LOAD, SENT = "protocol.load", "http.transport"
 
 # What is dropped as it waits is told of by asyncio, with us or without.
@@ -91,8 +96,13 @@ async def dropped(what: Callable[[], Awaitable[Any]], never: Never) -> None:
 
 
 def collect(recorder: Recorder) -> None:
-    """Collect the metrics, and with them the garbage; what ends by that has ended afterwards."""
-    thread = threading.Thread(target=recorder.reader.get_metrics_data, daemon=True)
+    """Collect the metrics, and with them the garbage."""
+    collecting_by(recorder.reader.get_metrics_data)
+
+
+def collecting_by(function: Callable[[], object]) -> None:
+    """Do what has garbage collected; what ends by that has ended afterwards."""
+    thread = threading.Thread(target=function, daemon=True)
     thread.start()
     thread.join(10)
     assert not thread.is_alive(), "it waits for a lock that it holds"
@@ -129,6 +139,23 @@ async def test_who_waits_at_a_rate_limiter_has_waited(collecting: Recorder) -> N
     assert collecting.points(WAIT) == [({"executor": ALONE}, 2)]
 
 
+@under((QUEUED, None))
+async def test_who_waits_for_a_permit_has_waited(collecting: Recorder) -> None:
+    subject, never = Backpressure(BackpressureConfig(max_concurrent=1)), Never()
+    async with subject.acquire():
+        pass
+    subject._semaphore = Mock(acquire=never.wait)
+
+    async def ask() -> None:
+        async with subject.acquire():
+            raise AssertionError
+
+    await dropped(ask, never)
+    collect(collecting)
+
+    assert collecting.points(QUEUED) == [({"executor": ALONE}, 2)]
+
+
 @under((STAGE, LOAD))
 async def test_a_manifest_load_is_counted_once(collecting: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     loader, never = ProtocolLoader(), Never()
@@ -144,4 +171,33 @@ async def test_a_manifest_load_is_counted_once(collecting: Recorder, monkeypatch
     assert collecting.points(STAGE) == [
         ({"provider": "openai", "model": "gpt-4o", "stage": LOAD}, 1),
         ({"provider": "absent", "model": "m", "stage": LOAD}, 1),
+    ]
+
+
+class Exporting(SpanProcessor):
+    """Has garbage collected where its lock is held, as that of an exporter may be."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ended: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep a span."""
+        with self.lock:
+            gc.collect()
+            self.ended.append(span)
+
+
+@under((CALL, None))
+async def test_a_batch_is_ended(collecting: Recorder) -> None:
+    exporting, never = Exporting(), Never()
+    collecting.tracer_provider.add_span_processor(exporting)
+    executor: Any = BatchExecutor(never.wait, max_concurrent=2)
+    await dropped(lambda: executor.execute([1]), never)
+    span = collecting.tracer_provider.get_tracer(__name__).start_span("another")
+    collecting_by(span.end)
+
+    assert [(span.name, (span.attributes or {}).get("error.type")) for span in exporting.ended] == [
+        ("another", None),
+        ("ai_lib.batch", "cancelled"),
     ]
