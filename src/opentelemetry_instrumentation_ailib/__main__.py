@@ -119,7 +119,7 @@ def rows() -> Iterator[Line]:
 def _addition(row: Addition, *, instrumented: bool) -> Line:
     target = f"{row.module}:{row.target}"
     try:
-        there = hasattr(*row.locate())
+        there = row.is_there()
     except Exception as error:
         return Line(NOTE, f"{target} cannot be added ({type(error).__name__}: {error})")
     if not there:

@@ -108,11 +108,16 @@ class Addition(Row):
         owner, name = self.locate()
         return owner, name, getattr(owner, name, None)
 
-    def patch(self, bundle: Any) -> Patch | None:
-        """Add the attribute, unless its owner has one of this name, be it by inheritance."""
+    def is_there(self) -> bool:
+        """Return whether its owner has an attribute of this name, be it by inheritance."""
         owner, name = self.locate()
-        if hasattr(owner, name):
+        return name in vars(owner) or hasattr(owner, name)
+
+    def patch(self, bundle: Any) -> Patch | None:
+        """Add the attribute, unless it is there."""
+        if self.is_there():
             return None
+        owner, name = self.locate()
         patch = Patch(owner, name, _ABSENT, self.build(bundle))
         setattr(owner, name, patch.wrapper)
         return patch

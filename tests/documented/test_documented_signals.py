@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -153,6 +154,24 @@ async def test_without_a_trace_there_are_no_ids() -> None:
 def test_statistics_of_the_applications_own_have_no_ids() -> None:
     stats = CallStats()
     assert (stats.request_id, stats.trace_id, stats.traceparent) == (stats.client_request_id, None, None)
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_an_id_that_the_application_sets_stays() -> None:
+    stats: Any = CallStats()
+    stats.request_id = "web-42"
+    assert stats.request_id == "web-42"
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_the_id_is_no_default_of_a_field_in_a_subclass_of_the_applications() -> None:
+    @dataclass(kw_only=True)
+    class Stats(CallStats):
+        request_id: str
+
+    assert Stats(request_id="web-42").request_id == "web-42"
+    with pytest.raises(TypeError, match="request_id"):
+        Stats()  # type: ignore[call-arg]
 
 
 @pytest.mark.usefixtures("instrumented")

@@ -41,15 +41,19 @@ def ended(operation: Operation, answer: Answer) -> None:
         statistics.retry_count = operation.attempts.retries
 
 
-def _request_id(self: Any) -> str:
-    """The id that the client gave the call, for feedback about it."""
-    return str(self.client_request_id)
+class _RequestId:
+    """The id that the client gave the call, for feedback about it. What the application sets in its place stays."""
+
+    def __get__(self, statistics: Any, owner: Any = None) -> str:
+        if statistics is None:
+            raise AttributeError  # Of the class it is no attribute, nor the default of a subclass's field.
+        return str(statistics.client_request_id)
 
 
 _MODULE = "ai_lib_python.client.response"
 
 ROWS = (
-    Addition(_MODULE, "CallStats.request_id", lambda _: property(_request_id)),
+    Addition(_MODULE, "CallStats.request_id", lambda _: _RequestId()),
     Addition(_MODULE, "CallStats.trace_id", lambda _: None),
     Addition(_MODULE, "CallStats.traceparent", lambda _: None),
 )
