@@ -76,7 +76,7 @@ class LiveComponents:
         component = known.get(key)
         if component is None:
             component = known[key] = Component(weakref.ref(instance, lambda _: known.pop(key, None)))
-            component.rejections = _rejections(instance)
+            component.rejections = _rejections(instance) or 0
         return component
 
     def adopt(self, executor: Any) -> None:
@@ -90,7 +90,7 @@ class LiveComponents:
     def new_rejections(self, breaker: Any) -> tuple[int, str]:
         """Return how many requests a breaker has refused since it was last asked, and its executor's name."""
         component = self.component(BREAKER, breaker)
-        before, component.rejections = component.rejections, _rejections(breaker)
+        before, component.rejections = component.rejections, _rejections(breaker) or 0
         return component.rejections - before, component.executor
 
     def observe(self, meter: Meter, provider: Any) -> None:
@@ -136,13 +136,25 @@ class LiveComponents:
             if instance is not None:
                 yield instance, component.executor
 
-    def _states(self) -> list[Observation]:
-        # Of several breakers of one name the worst counts.
-        worst: dict[str, int] = {}
+    def breakers(self) -> Iterator[tuple[Any, str, int]]:
+        """Yield the breakers that can be read, each with its executor's name and its state, an index of ``STATES``."""
         for breaker, executor in self.alive(BREAKER):
             state = _state(breaker)
             if state is not None:
-                worst[executor] = max(worst.get(executor, 0), state)
+                yield breaker, executor, state
+
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the executor of each back-pressure control with a limit, how many hold a permit, and how many may."""
+        for control, executor in self.alive(BACKPRESSURE):
+            held, limit = _holders(control), _limit(control)
+            if held is not None and limit is not None:
+                yield executor, held, limit
+
+    def _states(self) -> list[Observation]:
+        # Of several breakers of one name the worst counts.
+        worst: dict[str, int] = {}
+        for _, executor, state in self.breakers():
+            worst[executor] = max(worst.get(executor, 0), state)
         return [
             Observation(int(index == state), {semconv.LABEL_EXECUTOR: executor, semconv.LABEL_STATE: name})
             for executor, state in worst.items()
@@ -200,6 +212,7 @@ def _limit(control: Any) -> int | None:
     return int(control.get_stats()["max_concurrent"]) if control.is_limited else None
 
 
+@guarded
 def _rejections(instance: Any) -> int:
     stats = getattr(instance, "_stats", None)
     return int(getattr(stats, "rejected_requests", 0))

@@ -183,6 +183,41 @@ def test_a_program_ends_at_once_when_nobody_is_at_its_endpoint(mock: str, nowher
     assert lasted < 4
 
 
+FORKING = """
+import os, threading
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+AiLibInstrumentor().instrument()
+from ai_lib_python.telemetry import Tracer
+
+def fork():
+    child = os.fork()
+    if not child:
+        print([thread.name for thread in threading.enumerate() if thread.name == "ai-lib-delivery"], flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+tracer = Tracer(service_name="my-app", endpoint=os.environ["ENDPOINT"])
+with tracer.span("mine"):
+    pass
+fork()
+tracer.shutdown()
+fork()
+"""
+
+
+def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING],
+        env={**os.environ, "ENDPOINT": otlp.endpoint},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["['ai-lib-delivery']", "[]"]
+
+
 def test_a_program_ends_soon_when_its_endpoint_says_nothing(mock: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _, lasted = run(mock, f"http://127.0.0.1:{silent.getsockname()[1]}")

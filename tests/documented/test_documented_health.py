@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from ai_lib_python import AiClient
 from ai_lib_python.errors import AiLibError
-from ai_lib_python.resilience import BackpressureConfig, CircuitBreakerConfig, ResilientConfig
+from ai_lib_python.resilience import (
+    Backpressure,
+    BackpressureConfig,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitState,
+    ResilientConfig,
+)
 from ai_lib_python.telemetry import (
     HealthChecker,
     HealthCheckResult,
@@ -23,7 +30,7 @@ from ai_lib_python.telemetry import (
 )
 from asked import OK, QUIET, SERVER_ERROR, calls, fresh_tracker, health, shown
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, live
 from opentelemetry_instrumentation_ailib.documented import outcomes
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from provider import Provider, provider
@@ -181,6 +188,45 @@ def test_no_filter_stays_behind(recorder: Recorder) -> None:
     assert logger.filters == before
 
 
+# --- components of the application's own making ---
+
+
+class Odd:
+    """What can be asked for nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.usefixtures("instrumented")
+async def test_a_component_that_cannot_be_read_is_left_out() -> None:
+    components, odd = CURRENT.round.telemetry.components, (Odd(), Odd())  # type: ignore[union-attr]
+    components.component(live.BREAKER, odd[0])
+    components.component(live.BACKPRESSURE, odd[1])
+    breaker, queue = CircuitBreaker(), Backpressure(BackpressureConfig(max_concurrent=2))
+    report = await HealthChecker().check()
+    assert report.details["circuit_breakers"] == {"standalone": breaker.state.value}
+    assert report.details["queues"] == {"standalone": {"in_flight": queue.current_inflight, "limit": 2}}
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.usefixtures("instrumented")
+async def test_an_open_breaker_that_does_not_say_until_when_degrades() -> None:
+    class Silent(CircuitBreaker):
+        state = CircuitState.OPEN  # type: ignore[assignment]
+
+        def get_time_until_retry(self) -> float:
+            raise RuntimeError
+
+    breaker = Silent()
+    report = await HealthChecker().check()
+    assert report.details["circuit_breakers"] == {"standalone": breaker.state.value}
+    assert report.status is HealthStatus.DEGRADED
+
+
 # --- checks of the application's own ---
 
 
@@ -206,6 +252,24 @@ async def test_registered_checks_count(status: HealthStatus) -> None:
     assert report.details["checks"]["database"]["details"] == {"rows": 3}
     assert [found.name for found in report.checks] == ["database"]
     assert json.loads(json.dumps(report.to_dict()))["is_healthy"] is report.is_healthy
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_checks_status_may_be_the_string_that_it_equals() -> None:
+    checker = HealthChecker()
+    checker.register("database", result("degraded"))  # type: ignore[arg-type]
+    report = await checker.check()
+    assert report.status is HealthStatus.DEGRADED
+    found = report.details["checks"]["database"]
+    assert (found["name"], found["status"], found["details"]) == ("database", "degraded", {"rows": 3})
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_what_is_told_of_a_check_is_what_the_runtime_tells() -> None:
+    checker = HealthChecker()
+    checker.register("database", result(HealthStatus.HEALTHY))
+    report = await checker.check()
+    assert report.details["checks"] == {"database": report.checks[0].to_dict()}
 
 
 @pytest.mark.usefixtures("instrumented")

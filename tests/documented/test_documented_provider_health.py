@@ -132,6 +132,15 @@ async def test_documented_api_false_does_not_feed_it(recorder: Recorder, tracker
     assert tracker.get_all_providers() == []
 
 
+def test_it_is_not_made_where_nobody_asks_for_it(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ai_lib_python.telemetry.health._global_health_tracker", None)
+    AiLibInstrumentor().instrument(**recorder.providers)
+    AiLibInstrumentor().uninstrument()
+    from ai_lib_python.telemetry import health
+
+    assert health._global_health_tracker is None
+
+
 LATE = """
 import asyncio, sys
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor

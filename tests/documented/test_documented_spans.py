@@ -197,7 +197,56 @@ def test_a_name_with_a_lone_surrogate_is_exportable(odd: str, instrumented: Reco
     assert [(event.name, dict(event.attributes or {})) for event in found.events] == expected
 
 
+@pytest.mark.parametrize("odd", [SpanKind.CLIENT, "CLIENT"])
+def test_a_kind_may_be_the_string_that_it_equals(odd: Any, instrumented: Recorder) -> None:
+    with Tracer("mine").span("work", kind=odd):
+        pass
+    assert instrumented.span("work").kind is trace.SpanKind.CLIENT
+
+
+@pytest.mark.parametrize("odd", [SpanStatus.ERROR, "ERROR"])
+def test_a_status_may_be_the_string_that_it_equals(odd: Any, instrumented: Recorder) -> None:
+    with Tracer("mine").span("work") as span:
+        span.set_status(odd, "broken")
+    found = instrumented.span("work").status
+    assert (found.status_code, found.description) == (StatusCode.ERROR, "broken")
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_what_cannot_be_noted_keeps_no_span_open(instrumented: Recorder) -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise ValueError
+
+    with Tracer("mine").span("work") as span:
+        span.set_status(SpanStatus.ERROR, "broken")
+        span.set_attribute("odd", Unspeakable())
+    found = instrumented.span("work")
+    assert (found.status.status_code, dict(found.attributes or {})) == (StatusCode.ERROR, {})
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_arguments_that_do_not_fit_are_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="name"):
+        Tracer("mine").span()
+
+
 # --- where there is nothing to join ---
+
+
+def test_without_an_sdk_spans_below_a_remote_parent_nest() -> None:
+    exporter, ids = InMemoryExporter(), trace.SpanContext(1, 2, is_remote=True)
+    AiLibInstrumentor().instrument()
+    try:
+        with trace.use_span(trace.NonRecordingSpan(ids)), Tracer("mine", exporter).span("one") as one:
+            assert trace.get_current_span().get_span_context() == ids
+            with Tracer("mine", exporter).span("two") as two:
+                pass
+    finally:
+        AiLibInstrumentor().uninstrument()
+    assert (one.trace_id, one.parent_context) == (f"{1:032x}", SpanContext(f"{1:032x}", f"{2:016x}", 0))
+    assert (two.trace_id, two.parent_context) == (one.trace_id, one.context)
 
 
 def test_without_a_provider_the_runtimes_span_is_as_before() -> None:

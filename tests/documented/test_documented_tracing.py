@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ai_lib_python import AiClient
 from ai_lib_python.errors import AiLibError
-from ai_lib_python.telemetry import InMemoryExporter, SpanKind, SpanStatus, Tracer
+from ai_lib_python.telemetry import InMemoryExporter, MetricsCollector, SpanKind, SpanStatus, Tracer
 from grpc_receiver import GrpcReceiver
 from opentelemetry.trace import format_span_id, format_trace_id
 from traced import ALL, call_once, names, receiving
@@ -48,6 +48,25 @@ async def test_other_clients_spans_stay_where_they_were(instrumented: Recorder, 
     tracer.shutdown()
     assert names(otlp) == ALL
     assert instrumented.names() == ALL
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+async def test_an_endpoint_that_is_none_costs_the_client_nothing_else(instrumented: Recorder) -> None:
+    tracer, collector = Tracer(service_name="my-app", endpoint="http://[::1"), MetricsCollector()
+    async with provider(body(completion())) as server:
+        await call_once(server.base_url, tracer, metrics=collector)
+    assert collector.get_snapshot().total_requests == 1
+    assert "ai_lib_requests_total" in collector.export_prometheus()
+    assert instrumented.names() == ALL
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_builder_may_be_given_by_its_name() -> None:
+    builder = AiClient.builder().model("openai/gpt-4o").base_url("http://127.0.0.1:9/v1")
+    client = await type(builder).build(self=builder)
+    await client.close()
+    assert isinstance(client, AiClient)
 
 
 async def test_a_fallbacks_manifest_is_loaded_in_the_clients_trace(instrumented: Recorder, otlp: GrpcReceiver) -> None:

@@ -53,6 +53,7 @@ def _bundle(telemetry: Telemetry, collector: Any, tracer: Any) -> Telemetry | No
     return None if bundle is telemetry else replace(bundle, listeners=Listeners(measured=True))
 
 
+@guarded
 def _source(tracer: Any) -> Tracer | None:
     if isinstance(tracer, Tracer):
         return tracer
@@ -96,7 +97,7 @@ def with_tracer(builder: Any, tracer: Any) -> Any:
 
 def _build(telemetry: Telemetry) -> Wrapper:
     async def run(call: Call, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        settings = vars(instance)
+        settings = getattr(instance, "__dict__", {})
         bundle = _bundle(telemetry, settings.get(_METRICS), settings.get(_TRACER))
         if bundle is None:
             return await call.take()

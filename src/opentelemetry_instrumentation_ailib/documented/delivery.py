@@ -5,8 +5,11 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -41,11 +44,16 @@ class Delivery:
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter = exporter
         self._endpoint = endpoint
+        logging.getLogger(_EXPORTER_LOGGER).addFilter(self._is_not_ours)
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
+
+    def _begin(self) -> None:
         self._closing = threading.Event()
         self._closed = threading.Event()
         self._failing = False
         self._letting_go = threading.Lock()
-        logging.getLogger(_EXPORTER_LOGGER).addFilter(self._is_not_ours)
         # While the process ends no thread can be started.
         threading.Thread(target=self._cut_short, name="ai-lib-delivery", daemon=True).start()
 
@@ -116,6 +124,13 @@ class Delivery:
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Return ``True``: nothing is kept here."""
         return True
+
+
+def _begin_anew(known: weakref.ref[Delivery]) -> None:
+    # A forked child has none of its parent's threads.
+    delivery = known()
+    if delivery is not None and not delivery._closed.is_set():
+        delivery._begin()
 
 
 class Pipe:

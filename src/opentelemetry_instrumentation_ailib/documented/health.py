@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT, Round
 from opentelemetry_instrumentation_ailib.guard import guarded
-from opentelemetry_instrumentation_ailib.live import BACKPRESSURE, BREAKER, STATES
+from opentelemetry_instrumentation_ailib.live import STATES
 from opentelemetry_instrumentation_ailib.patching import Arrival, Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
@@ -41,41 +42,47 @@ async def check(checker: Any, timeout: float = 30.0) -> HealthReport:
     registered = await checker.check_all(timeout) if checker._checks else None
     if registered is not None:
         status = _worst((status, registered.status.value))
-        details["checks"] = {result.name: result.to_dict() for result in registered.checks}
+        details["checks"] = _told(registered.checks)
     return HealthReport(HealthStatus(status), [] if registered is None else registered.checks, details=details)
+
+
+@guarded
+def _told(results: Iterable[Any]) -> dict[str, Any]:
+    # As the runtime's own to_dict() has them, which takes no string for a status, though it equals one.
+    return {
+        result.name: {**vars(result), "status": getattr(result.status, "value", result.status)} for result in results
+    }
 
 
 @guarded
 def _evidence(active: Round) -> tuple[str, dict[str, Any]]:
     components, failures = active.telemetry.components, active.failures
     providers = {name: asdict(health) for name, health in active.outcomes.all().items()}
-    breakers = sorted(components.alive(BREAKER), key=lambda item: STATES.index(item[0].state.value))
-    queues = [(name, control) for control, name in components.alive(BACKPRESSURE) if control.is_limited]
+    breakers = sorted(components.breakers(), key=itemgetter(2))
+    queues = list(components.queues())
     details = {
         "providers": providers,
         # Of several of one name the worst.
-        "circuit_breakers": {name: breaker.state.value for breaker, name in breakers},
-        "queues": {name: {_IN_FLIGHT: queue.current_inflight, _LIMIT: _limit(queue)} for name, queue in queues},
+        "circuit_breakers": {name: STATES[state] for _, name, state in breakers},
+        "queues": {name: {_IN_FLIGHT: held, _LIMIT: limit} for name, held, limit in queues},
         "telemetry": {"export_failures": failures.count, "failing": failures.recent},
     }
     routes = {name: str(health["status"]) for name, health in providers.items()}
-    for breaker, name in breakers:
+    for breaker, name, state in breakers:
         provider = name.partition("/")[0]
-        routes[provider] = _worst((routes.get(provider, semconv.UNKNOWN), _status(breaker)))
-    strained = failures.recent or any(queue.current_inflight >= _limit(queue) for _, queue in queues)
+        status = _status(breaker, STATES[state]) or semconv.DEGRADED
+        routes[provider] = _worst((routes.get(provider, semconv.UNKNOWN), status))
+    strained = failures.recent or any(held >= limit for _, held, limit in queues)
     return _worst((_overall(routes.values()), semconv.DEGRADED if strained else semconv.UNKNOWN)), details
 
 
-def _status(breaker: Any) -> str:
-    if breaker.state.value == STATES[0]:
+@guarded
+def _status(breaker: Any, state: str) -> str:
+    if state == STATES[0]:
         return semconv.UNKNOWN  # It speaks for no success: every breaker begins so.
     # One that would let the next call through stays open until there is one.
-    refuses = breaker.state.value == STATES[-1] and breaker.get_time_until_retry() != 0
+    refuses = state == STATES[-1] and breaker.get_time_until_retry() != 0
     return semconv.UNHEALTHY if refuses else semconv.DEGRADED
-
-
-def _limit(control: Any) -> int:
-    return int(control.get_stats()["max_concurrent"])
 
 
 def _overall(statuses: Iterable[str]) -> str:

@@ -103,8 +103,9 @@ class Outcomes:
 
     def catch_up(self) -> None:
         """Tell the runtime's tracker, which has just been imported, what happened before."""
-        tracker = _tracker()
-        if not self.feeds_tracker or tracker is None:
+        # Where nothing happened the tracker stays to be made by who asks for it first.
+        tracker = _tracker() if self.feeds_tracker and self._providers else None
+        if tracker is None:
             return
         for provider, window in list(self._providers.items()):
             for error in list(window.errors):

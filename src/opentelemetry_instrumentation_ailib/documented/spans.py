@@ -27,7 +27,7 @@ from opentelemetry_instrumentation_ailib import masking, naming
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
-from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
+from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context, runtime_span
 from opentelemetry_instrumentation_ailib.guard import guarded
 
 Arguments = tuple[Any, ...]
@@ -88,26 +88,36 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
     parent = get_current_span().get_span_context()
     twin = source.start_span(
         _name(span.name),
-        kind=SpanKind[span.kind.value],
+        kind=SpanKind[_value_of(span.kind)],
         attributes=_attributes(span.attributes),
         start_time=int(span.start_time * 1e9),
     )
     context = twin.get_span_context()
-    # Without an SDK there is no span but the parent.
-    if context.is_valid and context.span_id != parent.span_id:
-        span.context = runtime_context(context)
-        span.parent_context = runtime_context(parent) if parent.is_valid else None
+    if not context.is_valid or context.span_id == parent.span_id:
+        return None  # Without an SDK there is no span but the parent.
+    span.context = runtime_context(context)
+    span.parent_context = runtime_context(parent) if parent.is_valid else None
     return _Twin(twin, attach(set_span_in_context(twin)))
 
 
 @guarded
 def _close(twin: _Twin, span: Any) -> None:
-    for event in span.events:
-        twin.span.add_event(_name(event.name), _attributes(event.attributes), int(event.timestamp * 1e9))
-    twin.span.set_attributes(_attributes(span.attributes))
-    status = StatusCode[span.status.value]
-    twin.span.set_status(Status(status, _text(span.status_message) if status is StatusCode.ERROR else None))
+    _note(twin.span, span)
     twin.span.end(None if span.end_time is None else int(span.end_time * 1e9))
+
+
+@guarded
+def _note(twin: Span, span: Any) -> None:
+    status = StatusCode[_value_of(span.status)]
+    twin.set_status(Status(status, _text(span.status_message) if status is StatusCode.ERROR else None))
+    twin.set_attributes(_attributes(span.attributes))
+    for event in span.events:
+        twin.add_event(_name(event.name), _attributes(event.attributes), int(event.timestamp * 1e9))
+
+
+def _value_of(member: Any) -> str:
+    # The runtime's enumerations are strings, and so are taken for them.
+    return str(getattr(member, "value", member))
 
 
 def _attributes(attributes: Any) -> dict[str, AttributeValue]:
@@ -147,4 +157,9 @@ def _with_parent(wrapped: Any, args: Arguments, kwargs: Keywords) -> Keywords | 
     # name, kind, parent
     if len(args) > 2 or kwargs.get("parent") is not None or not current.is_valid or not is_instrumentation_enabled():
         return None
-    return {**kwargs, "parent": runtime_context(current)}
+    parent = runtime_context(current)
+    # Without an SDK a span of the runtime's may be open below OpenTelemetry's.
+    open_span = runtime_span()
+    if open_span is not None and open_span.parent_context == parent:
+        return None
+    return {**kwargs, "parent": parent}

@@ -36,7 +36,8 @@ def _init(bundle: Any) -> Wrapper:
 
 def _span(bundle: Any) -> Wrapper:
     def run(wrapped: Target, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-        return wrapped(*args, **kwargs) if _joins(instance) else spans.joined(instance, wrapped, args, kwargs)
+        manager = wrapped(*args, **kwargs)  # Or the error of arguments that do not fit, at once.
+        return manager if _joins(instance) else spans.joined(instance, wrapped, args, kwargs)
 
     return run
 
