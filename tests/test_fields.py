@@ -169,6 +169,9 @@ RESPONSES = {
         pytest.param({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5), id="anthropic-uncached"),
         pytest.param({"output_tokens": 5}, Usage(output=5), id="anthropic-delta"),
         pytest.param({"promptTokenCount": 12}, Usage(input=12), id="gemini-first-frame"),
+        pytest.param(
+            {"promptTokenCount": 12, "thoughtsTokenCount": 30}, Usage(12, 30, reasoning=30), id="gemini-thoughts-only"
+        ),
         pytest.param({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0), id="zero-is-known"),
         pytest.param({"prompt_tokens": 12.0, "completion_tokens": 5.0}, Usage(12, 5), id="whole-floats"),
     ],
@@ -208,6 +211,31 @@ def test_a_later_report_overrides_what_it_knows() -> None:
 def test_a_later_report_that_knows_nothing_changes_nothing() -> None:
     earlier = Usage(input=130, output=1)
     assert earlier.merged(Usage()) == earlier
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
+        pytest.param({"input_tokens": None, "output_tokens": 7}, Usage(output=7), id="no-input"),
+        pytest.param(
+            {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 7},
+            Usage(output=7),
+            id="zeros",
+        ),
+        pytest.param({"input_tokens": 10, "output_tokens": 7}, Usage(130, 7), id="without-the-cached"),
+        pytest.param(
+            {"input_tokens": 11, "cache_read_input_tokens": 90, "output_tokens": 7},
+            Usage(121, 7, cache_read=90),
+            id="without-those-written",
+        ),
+        pytest.param({**ANTHROPIC, "input_tokens": 30}, Usage(150, 5, 100, 20), id="all-of-it"),
+    ],
+)
+def test_what_the_end_of_a_stream_leaves_out_of_its_input_is_as_its_beginning_said(
+    end: dict[str, Any], expected: Usage
+) -> None:
+    assert usage(end, usage(ANTHROPIC)) == expected
 
 
 # --- responses ---

@@ -287,6 +287,14 @@ def test_usage_is_put_together_from_the_first_frame_and_the_events() -> None:
     assert answer == Answer("msg_1", "claude-x", ("end_turn",), Usage(130, 7, cache_read=100, cache_write=20))
 
 
+def test_input_tokens_repeated_without_the_cached_ones_include_those_of_the_first_frame() -> None:
+    _, _, answer = noted(
+        StreamingEvent.metadata(usage={"input_tokens": 10, "output_tokens": 7}),
+        first_frame=Answer(usage=Usage(130, 1, cache_read=100, cache_write=20)),
+    )
+    assert answer == Answer(usage=Usage(130, 7, cache_read=100, cache_write=20))
+
+
 @pytest.mark.swallowed
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
 @pytest.mark.parametrize("kind", ["Metadata", "FinalCandidate", "StreamEnd", "StreamError"])

@@ -117,11 +117,10 @@ class Usage(NamedTuple):
         return Usage(*(new if new is not None else old for old, new in zip(self, later, strict=True)))
 
 
-def usage(report: Any) -> Usage:
-    """Read an OpenAI-, Anthropic- or Gemini-shaped usage object; what it lacks or garbles is not known."""
+def usage(report: Any, before: Usage = Usage()) -> Usage:
+    """Read an OpenAI-, Anthropic- or Gemini-shaped usage object, perhaps a part of what was reported before."""
     if not isinstance(report, _MAPPINGS):
         return Usage()
-
     if "prompt_tokens" in report or "completion_tokens" in report:
         sent, completion = _count(report.get("prompt_tokens")), _count(report.get("completion_tokens"))
         reasoning = _detail(report, "completion_tokens_details", "reasoning_tokens")
@@ -140,24 +139,25 @@ def usage(report: Any) -> Usage:
         )
     if "promptTokenCount" in report or "candidatesTokenCount" in report:
         # Gemini reports thoughts apart from the candidates.
-        thoughts = _count(report.get("thoughtsTokenCount"))
+        thoughts, said = _count(report.get("thoughtsTokenCount")), _count(report.get("candidatesTokenCount"))
         return Usage(
             # What the provider's own tools put into the prompt it reports apart, too.
             input=_sum(_count(report.get("promptTokenCount")), _count(report.get("toolUsePromptTokenCount"))),
-            output=_sum(_count(report.get("candidatesTokenCount")), thoughts),
+            output=thoughts if said is None else _sum(said, thoughts),
             cache_read=_count(report.get("cachedContentTokenCount")),
             reasoning=thoughts,
         )
+    sent, output = _count(report.get("input_tokens")), _count(report.get("output_tokens"))
+    reasoning = _detail(report, "output_tokens_details", "reasoning_tokens")
+    if before.input and not sent:
+        return Usage(output=output, reasoning=reasoning)
     # Anthropic reports cached tokens apart from the others; OpenAI's responses, in the same names, include them.
-    cache_read = _count(report.get("cache_read_input_tokens"))
-    cache_write = _count(report.get("cache_creation_input_tokens"))
-    return Usage(
-        input=_sum(_count(report.get("input_tokens")), cache_read, cache_write),
-        output=_count(report.get("output_tokens")),
-        cache_read=_detail(report, "input_tokens_details", "cached_tokens") if cache_read is None else cache_read,
-        cache_write=cache_write,
-        reasoning=_detail(report, "output_tokens_details", "reasoning_tokens"),
-    )
+    read = _count(report.get("cache_read_input_tokens"))
+    write = _count(report.get("cache_creation_input_tokens"))
+    known = before.merged(Usage(cache_read=read, cache_write=write))
+    whole = _sum(sent, known.cache_read, known.cache_write)
+    read = _detail(report, "input_tokens_details", "cached_tokens") if read is None else read
+    return Usage(whole, output, read, write, reasoning)
 
 
 def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:

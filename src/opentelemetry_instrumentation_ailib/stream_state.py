@@ -187,7 +187,8 @@ def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
 def _metadata(state: StreamState, data: Any) -> None:
     report = getattr(data, "usage", None)
     if report:
-        state.usage = state.usage.merged(fields.usage(report))
+        known = state.first_frame.usage.merged(state.usage)
+        state.usage = known.merged(fields.usage(report, known))
     _note_reason(state, 0, getattr(data, "finish_reason", None) or getattr(data, "stop_reason", None))
 
 
