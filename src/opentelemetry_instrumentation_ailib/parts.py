@@ -26,6 +26,7 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
+from opentelemetry_instrumentation_ailib import naming
 from opentelemetry_instrumentation_ailib.shortened import MAX_ITEMS, converted
 
 PART_CHARACTERS: Final = 16_384
@@ -39,7 +40,7 @@ the JSON of a span a character takes up to 12 bytes (an emoji does), so that the
 """
 
 _QUERY: Final = re.compile(r"[?#]")
-_USER: Final = re.compile(r"://[^/]*@")
+_DATA_URL: Final = re.compile(r"\s{0,16}data:", re.IGNORECASE)
 _MAX_DATA_URL_HEADER: Final = 256
 
 
@@ -177,7 +178,7 @@ def _media(source: Any, modality: Modality | None = None) -> MessagePart | None:
         return _text(data)
     if kind == "url":
         location, data = location or string(data), None
-    if location is not None and location.startswith("data:"):
+    if location is not None and _DATA_URL.match(location):
         location, data = None, location
     if location is not None:
         return UriPart(mime_type=mime_type, modality=_modality(modality, mime_type), uri=_location(location))
@@ -190,9 +191,9 @@ def _blob(data: Any, mime_type: str | None, modality: Modality | None) -> Messag
     if not isinstance(data, (str, bytes, bytearray)):
         return None
     size, base64 = len(data), isinstance(data, str)
-    if isinstance(data, str) and data.startswith("data:"):
+    if isinstance(data, str) and (scheme := _DATA_URL.match(data)):
         header = data[:_MAX_DATA_URL_HEADER].partition(",")[0]
-        mime_type = header[len("data:") :].partition(";")[0] or mime_type
+        mime_type = header[scheme.end() :].partition(";")[0] or mime_type
         size, base64 = max(size - len(header) - 1, 0), header.lower().endswith(";base64")
     if isinstance(data, str) and base64:
         size = size * 3 // 4 - data[-2:].count("=")
@@ -211,7 +212,7 @@ def _short(name: Any) -> str | None:
 
 def _location(url: str) -> str:
     """Take out of a location what may be a credential: the user, and the query, in which signed URLs carry theirs."""
-    return _USER.sub("://", _QUERY.split(url, maxsplit=1)[0])
+    return naming.USER.sub("//", _QUERY.split(url, maxsplit=1)[0])
 
 
 def _media_of(modality: Modality | None, *names: str) -> Callable[[Any], MessagePart | None]:
