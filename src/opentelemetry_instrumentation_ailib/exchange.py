@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
+from urllib.parse import unquote
 
 from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.util.types import AttributeValue
@@ -57,7 +58,7 @@ class Exchange:
     def _start_span(self, began: float, base_url: str, method: str, path: str) -> Span | None:
         # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
         operation, attributes = self._operation, _described(base_url, method, path)
-        if any(secret in base_url for secret in operation.secrets):
+        if any(secret in unquote(base_url) for secret in operation.secrets):
             known = clean_text(str(attributes[semconv.URL_PATH]), operation.secrets)
             attributes = {**attributes, semconv.URL_PATH: known}
         if self._kind != semconv.INITIAL:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import unquote
 
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
+from opentelemetry_instrumentation_ailib.masking import MIN_SECRET
 
 
 def exposed(transport: Any) -> bool:
@@ -19,15 +21,26 @@ def exposed(transport: Any) -> bool:
     """
     try:
         sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
-        return not sendable or bool(transport._auth_query_params)
+        secret = getattr(getattr(transport, "_credential", None), "secret", None)
+        return not sendable or bool(transport._auth_query_params) or in_url(str(transport._base_url), secret)
     except Exception:
         return True  # Where nobody knows, it might.
+
+
+def in_url(base_url: str, credential: str | None) -> bool:
+    """Return whether a URL has a credential in its path, as those of gateways may.
+
+    Args:
+        base_url: The URL.
+        credential: What is too short for one may be a part of any.
+    """
+    return credential is not None and len(credential) >= MIN_SECRET and credential in unquote(base_url)
 
 
 def without_http_spans(context: Context) -> Context:
     """Return a context in which an HTTP client's instrumentation records nothing.
 
-    It would record the URL, and the credential is in the query string.
+    It would record the URL, and the credential is in there.
     """
     token = attach(context)
     try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote, unquote
 
 import pytest
 from test_secrets_elsewhere import HEADER, OTHER, SECRET, sent
 
 from leaks import Exported
+from opentelemetry_instrumentation_ailib.quiet import exposed
 from planted import CALLS, callers, exporting, outcome, plant
 from provider import Step, body, completion, provider
 from recorder import Recorder
@@ -110,3 +112,31 @@ async def test_a_credential_in_the_path_of_the_base_url_is_not_in_the_path_of_a_
     assert [request.split(b" ")[1] for request in server.requests] == [f"/v1/{key}/chat".encode()] * 2
     spans = [span for span in instrumented.spans() if span.name == "ai_lib.http.transport"]
     assert [(span.attributes or {})["url.path"] for span in spans] == [path] * 2
+
+
+@pytest.mark.parametrize("key", [PLAIN, SECRET], ids=["as it is", "quoted"])
+async def test_a_credential_in_the_path_of_the_base_url_is_exported_nowhere(
+    exported: Exported, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An HTTP client's spans have the whole URL, and are not made."""
+    plant(HEADER, key, tmp_path, monkeypatch)
+    async with (
+        provider(body(completion())) as server,
+        chatting(f"{server.base_url}/{quote(key, safe='')}", "planted/m") as ai,
+    ):
+        await ai.chat().user("Hello?").execute()
+        async for _ in ai.chat().user("Hello?").stream():
+            pass
+        await ai._transport.request("GET", "/models")  # Of no call.
+
+    assert [quote(key, safe="").encode() in request for request in server.requests] == [True] * 3
+    assert [span.name for span in exported.recorder.spans() if span.name in ("POST", "GET")] == []
+    assert exported.leaks(key) == []
+
+
+@pytest.mark.parametrize("key", ["none", PLAIN, None], ids=["a word", "another key", "no key"])
+def test_an_http_clients_spans_are_made_where_the_url_has_no_credential(key: str | None) -> None:
+    base_url, credential = f"https://gateway.example/none/{PLAIN[:-1]}", SimpleNamespace(secret=key)
+    transport = {"_auth_headers": {"x-api-key": f"{key}"}, "_auth_query_params": {}, "_base_url": base_url}
+    assert not exposed(SimpleNamespace(**transport, _credential=credential))
+    assert not exposed(SimpleNamespace(**transport))  # Of the user's own.
