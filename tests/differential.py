@@ -174,9 +174,9 @@ async def observe(scenario: Scenario, run: Run) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def instrumentation(recorder: Recorder) -> Iterator[None]:
+def instrumentation(recorder: Recorder, **arguments: Any) -> Iterator[None]:
     """Instrument the runtime for the length of a ``with`` block."""
-    AiLibInstrumentor().instrument(**recorder.providers)
+    AiLibInstrumentor().instrument(**recorder.providers, **arguments)
     try:
         yield
     finally:

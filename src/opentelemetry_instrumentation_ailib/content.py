@@ -56,9 +56,14 @@ class Content:
         return cls(mode, mode in _ON_EVENTS if emit_event is None else emit_event, completion_hook, logger)
 
     @functools.cached_property
+    def captured(self) -> bool:
+        """Whether messages are recorded. What a hook does with them is its own affair."""
+        return self.mode is not ContentCapturingMode.NO_CONTENT
+
+    @functools.cached_property
     def wanted(self) -> bool:
         """Whether anything needs the messages."""
-        return self.mode is not ContentCapturingMode.NO_CONTENT or self.hook is not None
+        return self.captured or self.hook is not None
 
     def span_attributes(self, conversation: Conversation) -> dict[str, AttributeValue]:
         """Return the messages as attributes of the operation span, in JSON, where the mode wants them there.

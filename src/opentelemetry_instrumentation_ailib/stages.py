@@ -195,7 +195,7 @@ def _timed(
     if state.processing_began is not None:
         return None
     (body,) = (*args, *kwargs.values())
-    view = PipelineView(traced(pipeline, operation, content=state.messages is not None), state)
+    view = PipelineView(traced(pipeline, operation, content=operation.telemetry.content.captured), state)
     body = timed_body(body, state)
     state.processing_began = perf_counter()
     return view, body

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from differential import instrumentation
-from in_process import connected
+from in_process import FRAMES, connected
+from opentelemetry_instrumentation_ailib import loggers
 from provider import completion
 from recorder import Recorder
 
@@ -26,3 +27,26 @@ async def test_choices_that_nobody_looked_at_count_as_left_out(
     (span,) = (span for span in recorder.spans() if span.name == "chat gpt-4o")
     *told, last = json.loads(str((span.attributes or {})["gen_ai.output.messages"]))
     assert [part["content"] for part in last["parts"]] == [f"[{CHOICES - len(told)} more left out]"]
+
+
+class Hook:
+    """Takes the messages."""
+
+    def on_completion(self, **_: object) -> None:
+        """Keep them to itself."""
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("NO_CONTENT", 0), ("EVENT_ONLY", len(FRAMES))])
+async def test_frames_are_logged_with_their_content_where_the_mode_says_so_and_not_for_a_hook(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mode: str, shown: int
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", mode)
+    caplog.set_level(loggers.TRACE, logger="ai_lib.frame")
+    with instrumentation(recorder, completion_hook=Hook()):
+        ai = await connected(lambda _: httpx.Response(200, content=b"".join(FRAMES)))
+        async for _ in ai.chat().user("Hello?").stream():
+            pass
+    records = [record for record in caplog.records if record.name == "ai_lib.frame"]
+    assert len(records) == len(FRAMES)
+    assert sum("ai_lib.frame.content" in vars(record) for record in records) == shown
+    assert sum("choices" in record.getMessage().split("->")[1] for record in records) == shown
