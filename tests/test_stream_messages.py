@@ -82,6 +82,22 @@ def test_calls_with_one_index_and_ids_of_their_own_are_two() -> None:
     ]
 
 
+def test_calls_with_one_id_and_indices_of_their_own_are_two() -> None:
+    paris, london = ToolCallRequestPart(1, "weather", "call_1"), ToolCallRequestPart(2, "weather", "call_1")
+    starts = started("call_1", "weather", 0), started("call_1", "weather", 1)
+    assert (
+        collected(starts[0], arguments("call_1", "1", 0), starts[1], arguments("call_1", "2", 1))
+        == collected(*starts, arguments("call_1", "2", 1), arguments("call_1", "1", 0))
+        == [OutputMessage("assistant", [paris, london])]
+    )
+
+
+def test_a_call_with_an_id_need_not_say_its_index_each_time() -> None:
+    whole = [OutputMessage("assistant", [ToolCallRequestPart([1], "weather", "call_1")])]
+    assert collected(started("call_1", "weather", 0), arguments("call_1", "[1]")) == whole
+    assert collected(started("call_1", "weather"), arguments("call_1", "[", 0), arguments("call_1", "1]", 0)) == whole
+
+
 def test_calls_without_ids_are_told_apart_by_their_index_or_their_start() -> None:
     assert collected(
         started("", "weather", 0), started("", "now", 1), arguments("", "[1]", 0), arguments("", "[2]", 1)

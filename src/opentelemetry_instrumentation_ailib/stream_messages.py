@@ -29,6 +29,7 @@ class _Segment:
     left_out: int = 0
     name: str = ""
     id: str | None = None
+    index: Any = None
 
     def part(self) -> MessagePart:
         text = "".join(self.pieces)
@@ -113,8 +114,12 @@ class StreamMessages:
         identity, place = string(data.tool_call_id), (candidate, data.index)
         key = place if identity is None else (candidate, identity)
         call = None if new else self._calls.get(key)
+        if call is not None and call.index != data.index and None not in (call.index, data.index):
+            # One id for two calls.
+            call = self._calls.get(place)
+            call = call if call is not None and call.id == identity else None
         if call is None and (call := self._open(candidate, _tool_call)) is not None:
-            call.id = identity
+            call.id, call.index = identity, data.index
             self._calls[key] = self._calls[place] = call
         return call
 
