@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.util.genai.types import OutputMessage, ReasoningPart, TextPart, ToolCallRequestPart
 
 from opentelemetry_instrumentation_ailib.parts import Truncated
+from opentelemetry_instrumentation_ailib.shortened import left_out_of
 from opentelemetry_instrumentation_ailib.stream_messages import StreamMessages
 from test_messages import ANYTHING, JSON
 
@@ -191,9 +192,31 @@ def test_truncated_arguments_are_not_taken_for_whole() -> None:
     assert call.arguments == "1"
 
 
-def test_a_stream_has_so_many_parts_at_most() -> None:
+def test_a_stream_has_so_many_parts_at_most_and_says_how_many_more_there_were() -> None:
     (message,) = collected(*(each for _ in range(500) for each in (text("a"), thinking("b"), started("", "now"))))
-    assert len(message.parts) == 256
+    assert (len(message.parts), left_out_of(message.parts)) == (256, 1_244)
+
+
+def test_what_follows_a_part_that_is_left_out_is_left_out_too() -> None:
+    """It is no end of a text before."""
+    parts = (each for index in range(129) for each in (thinking("Hm"), text(f"{index} ")))
+    (message,) = collected(*parts, text("and"), thinking("Hm"), text("that is "), text("all"))
+    assert (message.parts[-1], left_out_of(message.parts)) == (TextPart("127 "), 4)
+
+
+def test_arguments_go_to_a_call_that_is_kept_after_others_are_left_out() -> None:
+    calls = [started(f"call_{index}", "add", index) for index in range(300)]
+    pieces = [arguments(f"call_{index}", piece, index) for piece in ("[1", "]") for index in range(300)]
+    (message,) = collected(*calls, *pieces)
+    expected = [ToolCallRequestPart([1], "add", f"call_{index}") for index in range(256)]
+    assert (message.parts, left_out_of(message.parts)) == (expected, 44)
+
+
+def test_candidates_of_which_nothing_is_kept_say_so_up_to_so_many() -> None:
+    parts = (each for _ in range(128) for each in (thinking("Hm"), text("a")))
+    first, *others = collected(*parts, *(of_candidate(index, "a") for index in range(1, 300)))
+    assert (len(first.parts), left_out_of(first.parts)) == (256, 0)
+    assert [(len(message.parts), left_out_of(message.parts)) for message in others] == [(0, 1)] * 255
 
 
 # --- anything at all ---

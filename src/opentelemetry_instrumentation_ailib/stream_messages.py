@@ -14,6 +14,7 @@ from opentelemetry.util.genai.types import MessagePart, OutputMessage, Reasoning
 from opentelemetry_instrumentation_ailib import parts
 from opentelemetry_instrumentation_ailib.messages import finish_reason, output_message
 from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, Truncated, string
+from opentelemetry_instrumentation_ailib.shortened import shortened
 
 # More would be kept for nothing.
 _KEPT_CHARACTERS: Final = 2 * DIRECTION_CHARACTERS
@@ -30,6 +31,7 @@ class _Segment:
     name: str = ""
     id: str | None = None
     index: Any = None
+    kept: bool = True
 
     def part(self) -> MessagePart:
         text = "".join(self.pieces)
@@ -52,6 +54,18 @@ def _tool_call(call: _Segment, arguments: str) -> MessagePart:
     return ToolCallRequestPart(arguments=said, name=call.name, id=call.id)
 
 
+@dataclass(slots=True)
+class _Candidate:
+    """What an answer is made of: the segments that are kept, how many others there were, and the last of either."""
+
+    segments: list[_Segment] = field(default_factory=list)
+    left_out: int = 0
+    last: _Segment | None = None
+
+    def message(self, reason: str | None) -> OutputMessage:
+        return output_message(shortened((each.part() for each in self.segments), self.left_out), finish_reason(reason))
+
+
 class StreamMessages:
     """The messages of a streamed answer: their pieces as they pass, put together once at the end."""
 
@@ -60,7 +74,7 @@ class StreamMessages:
     def __init__(self) -> None:
         self._left = _KEPT_CHARACTERS
         self._segments = 0
-        self._candidates: dict[int, list[_Segment]] = {}
+        self._candidates: dict[int, _Candidate] = {}
         self._calls: dict[tuple[int, Any], _Segment] = {}
 
     def note(self, event: Any) -> None:
@@ -84,7 +98,7 @@ class StreamMessages:
         """
         reasons = dict(finish_reasons if isinstance(finish_reasons, Mapping) else enumerate(finish_reasons))
         return [
-            output_message([each.part() for each in self._candidates.get(index, ())], finish_reason(reasons.get(index)))
+            self._candidates.get(index, _Candidate()).message(reasons.get(index))
             for index in sorted({*self._candidates, *reasons})
         ]
 
@@ -97,8 +111,8 @@ class StreamMessages:
     def _delta(self, candidate: int, build: Callable[[_Segment, str], MessagePart], piece: str | None) -> None:
         if piece is None:
             return
-        segments = self._candidates.get(candidate)
-        last = segments[-1] if segments else None
+        known = self._candidates.get(candidate)
+        last = known.last if known is not None else None
         self._keep(last if last is not None and last.build is build else self._open(candidate, build), piece)
 
     def _call_started(self, candidate: int, data: Any) -> None:
@@ -120,19 +134,25 @@ class StreamMessages:
             call = call if call is not None and call.id == identity else None
         if call is None and (call := self._open(candidate, _tool_call)) is not None:
             call.id, call.index = identity, data.index
-            self._calls[key] = self._calls[place] = call
+            # By id and by index, some of those that are only counted included.
+            if len(self._calls) < 4 * _MAX_SEGMENTS:
+                self._calls[key] = self._calls[place] = call
         return call
 
     def _open(self, candidate: int, build: Callable[[_Segment, str], MessagePart]) -> _Segment | None:
-        if self._segments == _MAX_SEGMENTS:
+        if candidate not in self._candidates and len(self._candidates) == _MAX_SEGMENTS:
             return None
-        self._segments += 1
-        segment = _Segment(build)
-        self._candidates.setdefault(candidate, []).append(segment)
+        known = self._candidates.setdefault(candidate, _Candidate())
+        known.last = segment = _Segment(build, kept=self._segments < _MAX_SEGMENTS)
+        if segment.kept:
+            self._segments += 1
+            known.segments.append(segment)
+        else:
+            known.left_out += 1
         return segment
 
     def _keep(self, segment: _Segment | None, piece: str | None) -> None:
-        if segment is None or piece is None:
+        if segment is None or piece is None or not segment.kept:
             return
         size = len(piece)
         if size > self._left:
