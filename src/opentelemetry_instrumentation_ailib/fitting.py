@@ -31,7 +31,7 @@ _MIN_ROOM: Final = 256
 _MARKER: Final = 48
 # Deeper than schemas of tools are, and far from the hundred levels at which parsers of OTLP stop: a value takes three
 # of them for each of its own.
-_MAX_DEPTH: Final = 16
+MAX_DEPTH: Final = 16
 _MAX_KEY: Final = 256
 _MAX_INTEGER: Final = 2**63
 
@@ -39,7 +39,7 @@ _MAX_INTEGER: Final = 2**63
 _DUMPS: Final = ("model_dump", "dict", "to_dict")
 
 # What the conventions define, which stays what it is; objects of any other class become values.
-_DEFINED: Final = (InputMessage, OutputMessage, FunctionToolDefinition, GenericToolDefinition, *get_args(MessagePart))
+DEFINED: Final = (InputMessage, OutputMessage, FunctionToolDefinition, GenericToolDefinition, *get_args(MessagePart))
 
 
 def fitted(conversation: Conversation, *secrets: str | None) -> Conversation:
@@ -84,7 +84,7 @@ def _earlier(count: int) -> InputMessage:
     return InputMessage(role=Role.SYSTEM.value, parts=[TextPart(content=f"[earlier messages left out: {count}]")])
 
 
-def _members(value: Any) -> dict[str, Any] | None:
+def members(value: Any) -> dict[str, Any] | None:
     """Return what an object is made of, where it is made of members; one level, and by none of its own methods.
 
     Those, and whoever follows each way through objects that know each other, could take any time. Classes and functions
@@ -101,7 +101,7 @@ def _members(value: Any) -> dict[str, Any] | None:
 
 
 def _key(key: Any) -> str:
-    return type(key).__name__ if _members(key) else str(object_to_any_value(key))
+    return type(key).__name__ if members(key) else str(object_to_any_value(key))
 
 
 class _Fitting:
@@ -137,9 +137,9 @@ class _Fitting:
             return self._string(value)
         if isinstance(value, (int, float)) or value is None:
             return self._scalar(value)
-        if isinstance(value, _DEFINED):
+        if isinstance(value, DEFINED):
             return self._defined(value, depth)
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             return self._string("[nested too deeply]")
         if isinstance(value, Mapping):
             return self._mapping(value, depth + 1)
@@ -152,10 +152,10 @@ class _Fitting:
     def _object(self, value: Any, depth: int) -> Any:
         if isinstance(value, (set, frozenset)):
             return self.items(list(value), _text, depth=depth + 1)
-        members = _members(value)
-        if members:
-            return self._mapping(members, depth + 1)
-        if members is not None:
+        found = members(value)
+        if found:
+            return self._mapping(found, depth + 1)
+        if found is not None:
             return self._string(f"[{type(value).__name__} left out]")
         return self._value(object_to_any_value(value), depth + 1)
 
@@ -172,15 +172,18 @@ class _Fitting:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         taken: dict[str, Any] = {}
+        left_out = left_out_of(value)
         self._room -= 2
         for key, each in value.items():
             if self._room < _MIN_ROOM:
-                taken["..."] = self._string(_text(len(value) - len(taken)))
+                left_out += len(value) - len(taken)
                 break
             self._room -= 2
             # The SDK complains of keys that are empty or no strings.
             name = self._string(key if isinstance(key, str) else _key(key), _MAX_KEY)
             taken[name or '""'] = self._value(each, depth)
+        if left_out:
+            taken["..."] = self._string(_text(left_out))
         return taken
 
     def _scalar(self, value: int | float | None) -> Any:

@@ -1,8 +1,8 @@
-"""Lists of which no more is looked at than may leave the process, and the number of what was not looked at."""
+"""Lists and mappings of which no more is looked at than may leave the process, and the number of what was not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -12,6 +12,17 @@ MAX_ITEMS: Final = 4_096
 
 class Shortened(list[Any]):
     """Some items of a list whose others were not looked at.
+
+    Attributes:
+        left_out: How many those are.
+    """
+
+    __slots__ = ("left_out",)
+    left_out: int
+
+
+class ShortenedMapping(dict[Any, Any]):
+    """Some items of a mapping whose others were not looked at.
 
     Attributes:
         left_out: How many those are.
@@ -33,9 +44,9 @@ def shortened(found: Iterable[Any], left_out: int) -> list[Any]:
     return kept
 
 
-def left_out_of(found: Sequence[Any]) -> int:
-    """Return how many items were not looked at when a list was made."""
-    return found.left_out if isinstance(found, Shortened) else 0
+def left_out_of(found: Collection[Any]) -> int:
+    """Return how many items were not looked at when a list or a mapping was made."""
+    return found.left_out if isinstance(found, (Shortened, ShortenedMapping)) else 0
 
 
 def converted(convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:

@@ -50,3 +50,30 @@ async def test_frames_are_logged_with_their_content_where_the_mode_says_so_and_n
     assert len(records) == len(FRAMES)
     assert sum("ai_lib.frame.content" in vars(record) for record in records) == shown
     assert sum("choices" in record.getMessage().split("->")[1] for record in records) == shown
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
+async def test_inputs_are_told_as_they_were_sent(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+    arguments = {"city": "Paris"}
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    messages: list[dict[str, object]] = [{"role": "assistant", "tool_calls": [call]}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        arguments["city"] = "London"
+        messages.append({"role": "user", "content": "Later."})
+        assert json.loads(request.content)["messages"][0]["tool_calls"][0]["function"]["arguments"]["city"] == "Paris"
+        return httpx.Response(200, content=b"".join(FRAMES)) if stream else httpx.Response(200, json=completion())
+
+    with instrumentation(recorder):
+        ai = await connected(answer)
+        request = ai.chat().user("x").param("messages", messages)
+        if stream:
+            async for _ in request.stream():
+                pass
+        else:
+            await request.execute()
+    told = json.loads(str((recorder.span("chat gpt-4o").attributes or {})["gen_ai.input.messages"]))
+    assert [[part["arguments"] for part in message["parts"]] for message in told] == [[{"city": "Paris"}]]

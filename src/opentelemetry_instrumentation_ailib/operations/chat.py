@@ -18,6 +18,7 @@ from opentelemetry_instrumentation_ailib.messages import Conversation, is_text, 
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
+from opentelemetry_instrumentation_ailib.snapshot import as_sent
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
 _MODULE = "ai_lib_python.client.core"
@@ -114,7 +115,7 @@ def _note_content(operation: Operation, client: Any, builder: Any) -> None:
     if content.wanted:
         _conceal(operation, client)
         inputs, system, tools = request_messages(builder)
-        operation.conversation = Conversation(inputs, [], system, tools)
+        operation.conversation = as_sent(Conversation(inputs, [], system, tools))
     else:
         operation.conversation = Conversation()
 
