@@ -168,6 +168,7 @@ RESPONSES = {
         pytest.param({"completion_tokens": 5}, Usage(output=5), id="openai-output-only"),
         pytest.param({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5), id="anthropic-uncached"),
         pytest.param({"output_tokens": 5}, Usage(output=5), id="anthropic-delta"),
+        pytest.param({**RESPONSES, "prompt_tokens": None}, Usage(12, 5, cache_read=8, reasoning=3), id="both-names"),
         pytest.param({"promptTokenCount": 12}, Usage(input=12), id="gemini-first-frame"),
         pytest.param(
             {"promptTokenCount": 12, "thoughtsTokenCount": 30}, Usage(12, 30, reasoning=30), id="gemini-thoughts-only"

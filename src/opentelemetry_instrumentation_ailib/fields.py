@@ -121,7 +121,8 @@ def usage(report: Any, before: Usage = Usage()) -> Usage:
     """Read an OpenAI-, Anthropic- or Gemini-shaped usage object, perhaps a part of what was reported before."""
     if not isinstance(report, _MAPPINGS):
         return Usage()
-    if "prompt_tokens" in report or "completion_tokens" in report:
+    # A report may have the names of both of OpenAI's APIs, and values for those of one.
+    if report.get("prompt_tokens") is not None or report.get("completion_tokens") is not None:
         sent, completion = _count(report.get("prompt_tokens")), _count(report.get("completion_tokens"))
         reasoning = _detail(report, "completion_tokens_details", "reasoning_tokens")
         cached = _detail(report, "prompt_tokens_details", "cached_tokens")
