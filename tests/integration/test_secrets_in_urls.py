@@ -134,6 +134,21 @@ async def test_a_credential_in_the_path_of_the_base_url_is_exported_nowhere(
     assert exported.leaks(key) == []
 
 
+@pytest.mark.parametrize("key", [PLAIN, SECRET], ids=["as it is", "quoted"])
+async def test_a_credential_in_the_path_of_the_base_url_of_any_client_is_exported_nowhere(
+    exported: Exported, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 1.2.0 most of the runtime's clients have an HTTP client of their own."""
+    plant(HEADER, key, tmp_path, monkeypatch)
+    async with provider(body(completion())) as server:
+        async with callers(f"{server.base_url}/{quote(key, safe='')}", None, key) as calls:
+            for call in calls.values():
+                await outcome(call)
+
+    assert [quote(key, safe="").encode() in request for request in server.requests] == [True] * len(CALLS)
+    assert exported.leaks(key) == []
+
+
 @pytest.mark.parametrize("key", ["none", PLAIN, None], ids=["a word", "another key", "no key"])
 def test_an_http_clients_spans_are_made_where_the_url_has_no_credential(key: str | None) -> None:
     base_url, credential = f"https://gateway.example/none/{PLAIN[:-1]}", SimpleNamespace(secret=key)

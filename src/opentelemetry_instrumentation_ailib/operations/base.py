@@ -17,7 +17,7 @@ from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
-from opentelemetry_instrumentation_ailib.quiet import without_http_spans
+from opentelemetry_instrumentation_ailib.quiet import in_url, without_http_spans
 from opentelemetry_instrumentation_ailib.streaming import observed
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
@@ -58,7 +58,7 @@ def begin_operation(
     )
     if transport is None:
         operation.conceal(credentials(str(client._base_url), client._api_key))
-        if not str(client._api_key).isprintable():
+        if not str(client._api_key).isprintable() or in_url(str(client._base_url), str(client._api_key)):
             operation.context = without_http_spans(operation.context)  # As an exchange does.
         operation.unseen = operation.attempts.begin()
     else:
