@@ -1,4 +1,4 @@
-"""Calls that fail: the error budget, providers, circuit breakers."""
+"""Calls that fail or are given up: the error budget, providers, circuit breakers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _PROVIDER: Final = (JOB, semconv.LABEL_PROVIDER)
 _WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 _WHO: Final = "{{ $labels.provider }}/{{ $labels.model }}"
 _OPEN: Final = (equal(semconv.LABEL_STATE, live.STATES[-1]),)
+_EXECUTOR: Final = (JOB, semconv.LABEL_EXECUTOR)
+_CANCELLED: Final = (equal(semconv.LABEL_TYPE, semconv.CANCELLED),)
 _UNHEALTHY: Final = (equal(semconv.LABEL_STATUS, semconv.UNHEALTHY),)
 
 
@@ -51,7 +53,7 @@ def _burning(severity: str, factors: tuple[tuple[float, str, str], ...], calls: 
     )
 
 
-_ATTEMPTS: Final = Queries("5m")
+_ATTEMPTS, _TEN, _FIFTEEN = Queries("5m"), Queries("10m"), Queries("15m")
 
 RECORDED: Final = Group("ai-lib-error-ratios", [_ratio(window) for window in _WINDOWS])
 
@@ -83,11 +85,26 @@ CALLS: Final = Group(
             "At least half of the calls that {{ $labels.job }} made to it within five minutes failed, for ten minutes.",
         ),
         Alert(
+            "AiLibCallsCancelled",
+            ratio(
+                _FIFTEEN.rate(semconv.ERRORS, *_BY, where=_CANCELLED),
+                _FIFTEEN.rate(semconv.REQUESTS, *_BY),
+            )
+            + f" > 0.5\nand\n{_FIFTEEN.increase(semconv.ERRORS, *_BY, where=_CANCELLED)} > 10",
+            "5m",
+            WARNING,
+            f"Calls to {_WHO} are given up",
+            "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} were cancelled: by their users, or by "
+            "a timeout of the application's own around them, which counts as no failure anywhere.",
+        ),
+        Alert(
             "AiLibCircuitBreakerOpen",
-            # A breaker that is half open for a moment has not recovered.
-            f"max by ({JOB}, {semconv.LABEL_EXECUTOR}) "
-            f"(max_over_time({_ATTEMPTS.select(semconv.CIRCUIT_BREAKER_STATE, *_OPEN, span='[2m]')})) == 1",
-            "2m",
+            # A breaker that is half open for a moment has not recovered, and one that nobody calls stays as it is.
+            f"max by ({', '.join(_EXECUTOR)}) "
+            f"(max_over_time({_ATTEMPTS.select(semconv.CIRCUIT_BREAKER_STATE, *_OPEN, span='[2m]')})) == 1\nand\n"
+            f"(\n{_TEN.increase(semconv.CIRCUIT_BREAKER_REJECTIONS, *_EXECUTOR)} > 0\nor\n"
+            f"{_TEN.increase(semconv.CIRCUIT_BREAKER_TRANSITIONS, *_EXECUTOR)} > 0\n)",
+            "4m",
             CRITICAL,
             "The circuit breaker of {{ $labels.executor }} is open",
             "Calls of {{ $labels.job }} through it fail at once, those to its fallbacks as well. Streams bypass it.",

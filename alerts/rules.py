@@ -17,6 +17,21 @@ WARNING: Final = "warning"
 _HEADER: Final = "# Written by python -m alerts. Change the rules in the package of that name.\n"
 
 
+def boundary(seconds: float, boundaries: Sequence[float]) -> float:
+    """Return a limit for a quantile of a histogram.
+
+    Args:
+        seconds: The limit. Between two boundaries a quantile is a guess, and past the last there is none.
+        boundaries: Those of the histogram.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if seconds not in boundaries:
+        raise ValueError(f"{seconds} s is no boundary of the histogram: take one of {', '.join(map(str, boundaries))}")
+    return seconds
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recording rule.

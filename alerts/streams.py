@@ -8,11 +8,12 @@ from dashboards.catalogue import label_name
 from dashboards.promql import JOB, Queries, equal, ratio
 
 from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib.metrics import DURATION_BOUNDARIES
 
-from .rules import CRITICAL, WARNING, Alert, Group
+from .rules import CRITICAL, WARNING, Alert, Group, boundary
 
-FIRST_CHUNK: Final = 5
-"""Seconds within which 19 of 20 streams have to bring their first chunk."""
+FIRST_CHUNK: Final = boundary(5.12, DURATION_BOUNDARIES)
+"""Seconds within which 19 of 20 streams have to bring their first chunk: a boundary of the histogram."""
 
 _BY: Final = (JOB, semconv.LABEL_PROVIDER, semconv.LABEL_MODEL)
 _CONVENTIONS: Final = (JOB, label_name(semconv.PROVIDER_NAME), label_name(semconv.REQUEST_MODEL))

@@ -29,7 +29,8 @@ _HOUR, _DAY = Queries("1h"), Queries("1d")
 
 def _runs_away(instrument: str, floor: int) -> str:
     now, before = _HOUR.rate(instrument, *_BY), _HOUR.rate(instrument, *_BY, offset="1d")
-    return f"{now}\n/\n{before} > {TIMES}\nand\n{_HOUR.increase(instrument, *_BY)} > {floor}"
+    # What was idle then has nothing to compare with.
+    return f"{now}\n/\n({before} > 0) > {TIMES}\nand\n{_HOUR.increase(instrument, *_BY)} > {floor}"
 
 
 USAGE: Final = Group(
