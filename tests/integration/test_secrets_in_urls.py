@@ -140,10 +140,12 @@ async def test_a_credential_in_the_path_of_the_base_url_of_any_client_is_exporte
 ) -> None:
     """Before 1.2.0 most of the runtime's clients have an HTTP client of their own."""
     plant(HEADER, key, tmp_path, monkeypatch)
-    async with provider(body(completion())) as server:
-        async with callers(f"{server.base_url}/{quote(key, safe='')}", None, key) as calls:
-            for call in calls.values():
-                await outcome(call)
+    async with (
+        provider(body(completion())) as server,
+        callers(f"{server.base_url}/{quote(key, safe='')}", None, key) as calls,
+    ):
+        for call in calls.values():
+            await outcome(call)
 
     assert [quote(key, safe="").encode() in request for request in server.requests] == [True] * len(CALLS)
     assert exported.leaks(key) == []
