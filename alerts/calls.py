@@ -55,6 +55,13 @@ def _burning(severity: str, factors: tuple[tuple[float, str, str], ...], calls: 
 
 _ATTEMPTS, _TEN, _FIFTEEN = Queries("5m"), Queries("10m"), Queries("15m")
 
+
+def _counted(instrument: str) -> str:
+    # The first that a process counts is no increase: its series begins with it.
+    new = f"{_TEN.select(instrument)} unless {_TEN.select(instrument, span=' offset 10m')}"
+    return f"{_TEN.increase(instrument, *_EXECUTOR)} > 0\nor\ngroup by ({', '.join(_EXECUTOR)}) ({new})"
+
+
 RECORDED: Final = Group("ai-lib-error-ratios", [_ratio(window) for window in _WINDOWS])
 
 CALLS: Final = Group(
@@ -102,8 +109,7 @@ CALLS: Final = Group(
             # A breaker that is half open for a moment has not recovered, and one that nobody calls stays as it is.
             f"max by ({', '.join(_EXECUTOR)}) "
             f"(max_over_time({_ATTEMPTS.select(semconv.CIRCUIT_BREAKER_STATE, *_OPEN, span='[2m]')})) == 1\nand\n"
-            f"(\n{_TEN.increase(semconv.CIRCUIT_BREAKER_REJECTIONS, *_EXECUTOR)} > 0\nor\n"
-            f"{_TEN.increase(semconv.CIRCUIT_BREAKER_TRANSITIONS, *_EXECUTOR)} > 0\n)",
+            f"(\n{_counted(semconv.CIRCUIT_BREAKER_REJECTIONS)}\nor\n{_counted(semconv.CIRCUIT_BREAKER_TRANSITIONS)}\n)",
             "4m",
             CRITICAL,
             "The circuit breaker of {{ $labels.executor }} is open",
