@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from wrapt import FunctionWrapper
 
-from opentelemetry_instrumentation_ailib import ROWS, __main__, __version__, doctor, documented
+from opentelemetry_instrumentation_ailib import ROWS, __main__, __version__, doctor, doctor_exporters, documented
 from opentelemetry_instrumentation_ailib.patching import Addition, Arrival, Row
 
 OURS = "opentelemetry-instrumentation-ailib"
@@ -72,6 +72,10 @@ UNCONFIGURED = [
 ]
 NO_ADDRESS = ["note there is no address to connect to"]
 START = "start a Collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT (or the signal's own) to where one is"
+IN_VAIN = (
+    "though opentelemetry-instrument runs: see what it says above (is its SDK installed, is the port of the prometheus "
+    "exporter taken by the application?)"
+)
 GIVES_UP = "so opentelemetry-instrument instruments nothing"
 
 
@@ -106,7 +110,7 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
         return [SimpleNamespace(name=name) for name in EXPORTERS[group]]
 
     monkeypatch.setattr(metadata.Distribution, "from_name", from_name)
-    monkeypatch.setattr(doctor, "entry_points", entry_points)
+    monkeypatch.setattr(doctor_exporters, "entry_points", entry_points)
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     return installed
@@ -196,6 +200,34 @@ def test_under_opentelemetry_instrument_providers_are_set_and_every_row_is_patch
             for signal in ("traces", "metrics", "logs")
         ),
     ]
+
+
+def test_an_agent_that_gave_up_is_told_from_one_that_does_not_run() -> None:
+    agent = Path(sys.executable).with_name("opentelemetry-instrument")
+    variables = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "LOGS")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        report = spawn(
+            str(agent),
+            sys.executable,
+            **variables,
+            OTEL_METRICS_EXPORTER="prometheus",
+            OTEL_EXPORTER_PROMETHEUS_HOST="127.0.0.1",
+            OTEL_EXPORTER_PROMETHEUS_PORT=str(taken.getsockname()[1]),
+        )
+    assert report.attention == [
+        f"nothing is patched in this process, {IN_VAIN}",
+        f"meter provider: none, {IN_VAIN}",
+        f"logger provider: none, {IN_VAIN}",
+    ]
+    assert "Address already in use" in report.text
+
+
+def test_an_agent_that_is_kept_from_us_is_told_of_once() -> None:
+    agent = Path(sys.executable).with_name("opentelemetry-instrument")
+    signals = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    report = spawn(str(agent), sys.executable, **signals, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="ailib")
+    assert report["Patch rows"] == [*THERE, UNPATCHED]
+    assert report.attention == [f"{DISABLED}: take ailib out of it"]
 
 
 def test_help_shows_examples_and_an_unknown_argument_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -460,6 +492,25 @@ UNINSTALLED_HTTP = (
                 "make it one like http://localhost:4317"
             ),
         ),
+        (
+            {
+                "EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/",
+                "EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://collector:4318/ is used as it is: "
+                "append /v1/traces, or where your receiver takes them"
+            ),
+        ),
+        (
+            {
+                "EXPORTER_OTLP_LOGS_ENDPOINT": "http://collector:4318/logs",
+                "EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+                "EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            },
+            None,
+        ),
+        ({"EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317"}, None),
     ],
 )
 def test_what_is_wrong_with_the_environment_and_only_that_needs_attention(
@@ -575,7 +626,7 @@ def test_why_a_connection_failed_is_said(
 def test_a_name_that_takes_long_to_look_up_holds_nothing_up(diagnose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: released.wait() and SimpleNamespace(close=id))
-    monkeypatch.setattr(doctor, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(doctor_exporters, "CONNECT_TIMEOUT", 0.01)
     try:
         report = diagnose(EXPORTER_OTLP_TRACES_ENDPOINT="http://c:4317")
     finally:

@@ -1,6 +1,6 @@
 """The doctor: ``python -m opentelemetry_instrumentation_ailib`` says what is wrong with an installation.
 
-The checks of what is installed and patched are here, those of what the environment says in ``doctor``.
+The checks of what is installed and patched are here, those of what the environment says in the modules ``doctor*``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opentelemetry._logs import get_logger_provider
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
-from opentelemetry.metrics import get_meter_provider
-from opentelemetry.trace import get_tracer_provider
 from packaging.requirements import Requirement
 
-from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, __version__, doctor, documented
+from opentelemetry_instrumentation_ailib import (
+    ROWS,
+    AiLibInstrumentor,
+    __version__,
+    doctor,
+    doctor_exporters,
+    documented,
+)
 from opentelemetry_instrumentation_ailib.config import DOCUMENTED_API_VARIABLE, Config
 from opentelemetry_instrumentation_ailib.doctor import ATTENTION, NOTE, OK, PROGRESS, Line
 from opentelemetry_instrumentation_ailib.package import _instruments
@@ -91,7 +95,7 @@ def _distribution(requirement: Requirement, purpose: str, *, needed: bool) -> Li
     return Line(NOTE, f"{name} is not installed; {purpose}")
 
 
-# --- patch rows and providers ---
+# --- patch rows ---
 
 
 def rows() -> Iterator[Line]:
@@ -112,7 +116,9 @@ def rows() -> Iterator[Line]:
                 yield _row(row, instrumented=instrumented)
     else:
         yield Line(NOTE, f"the documented API is switched off by {DOCUMENTED_API_VARIABLE}")
-    if not instrumented:
+    if not instrumented and doctor.AGENT in sys.modules and not doctor.disabled():
+        yield Line(ATTENTION, f"nothing is patched in this process, {doctor.IN_VAIN}")
+    elif not instrumented:
         yield Line(NOTE, "nothing is patched in this process: run the doctor under opentelemetry-instrument to see it")
 
 
@@ -145,17 +151,6 @@ def _row(row: Row, *, instrumented: bool) -> Line:
     return Line(ATTENTION, f"{target} is not patched: find out what put it back after instrument()")
 
 
-def providers() -> Iterator[Line]:
-    """The global providers of this process."""
-    getters = {"tracer": get_tracer_provider, "meter": get_meter_provider, "logger": get_logger_provider}
-    for kind, get in getters.items():
-        provider = type(get())
-        if "Proxy" in provider.__name__:
-            yield Line(NOTE, f"{kind} provider: none; run through opentelemetry-instrument or set one")
-        else:
-            yield Line(OK, f"{kind} provider: {provider.__module__}.{provider.__qualname__}")
-
-
 # --- the report ---
 
 Check = Callable[[], Iterator[Line]]
@@ -163,8 +158,13 @@ Check = Callable[[], Iterator[Line]]
 SECTIONS: dict[str, tuple[Check, ...]] = {
     "Versions": (installation, runtime, dependencies),
     "Patch rows": (rows,),
-    "Configuration": (providers, doctor.variables, doctor.switches, doctor.exporters),
-    "OTLP endpoints": (doctor.endpoints,),
+    "Configuration": (
+        doctor_exporters.providers,
+        doctor.variables,
+        doctor.switches,
+        doctor_exporters.exporters,
+    ),
+    "OTLP endpoints": (doctor_exporters.endpoints,),
 }
 
 _EXAMPLES = """\
