@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
 import functools
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
@@ -160,6 +162,49 @@ def test_a_fault_while_signals_are_handled_does_not_pass(handle_signal: Callable
 
     handle_signal(exceed)
     assert record() is None
+
+
+class Tier(enum.Enum):
+    """Of what the application asks for."""
+
+    GOLD = "gold"
+
+
+class Odd:
+    """Handles signals, and lets nobody look at it."""
+
+    def __call__(self, *_: object) -> None:
+        """Handle one."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(name)
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, Odd(), Tier], ids=repr)
+def test_a_fault_of_a_look_up_in_an_enumeration_does_not_pass(
+    handler: Any, handle_signal: Callable[[Any], object]
+) -> None:
+    """What stands for no handler is of one, too."""
+
+    @guarded
+    def find() -> Tier:
+        return Tier("silver")
+
+    handle_signal(handler)
+    assert find() is None
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_what_a_handlers_function_raises_in_another_thread_does_not_pass(
+    handle_signal: Callable[[Any], object],
+) -> None:
+    """Handlers run in the main thread: there it was called by somebody else."""
+    handle_signal(exceed)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(guarded(exceed)).result() is None
 
 
 def test_under_test_a_fault_surfaces() -> None:

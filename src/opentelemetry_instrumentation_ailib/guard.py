@@ -7,9 +7,16 @@ import functools
 import logging
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+try:
+    # Without the enumerations around it, which take twenty times as long: a span processor may fail with every span.
+    from _signal import getsignal  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+    getsignal = signal.getsignal
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +60,14 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
 def _interrupts(error: Exception) -> bool:
     """Return whether the handler of a signal raised an exception, whatever was running."""
-    handlers = [getattr(handler, "func", handler) for handler in map(signal.getsignal, signal.valid_signals())]
-    methods = [getattr(type(handler), "__call__", None) for handler in handlers]  # noqa: B004 - not whether it has one
-    codes = {getattr(handler, "__code__", None) for handler in (*handlers, *methods)}
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    if threading.current_thread() is not threading.main_thread():
+        return False  # Where no handler runs.
+    try:
+        # What stands for no handler cannot be called; its class can, as every enumeration, and fails by itself.
+        handlers = filter(callable, map(getsignal, range(1, signal.NSIG)))
+        known = [getattr(handler, "func", handler) for handler in handlers]
+        methods = [type(handler).__call__ for handler in known if not isinstance(handler, type)]
+        codes = {getattr(function, "__code__", None) for function in (*known, *methods)}
+        return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    except Exception:
+        return False  # A handler may be any object.
