@@ -239,6 +239,22 @@ def test_what_the_end_of_a_stream_leaves_out_of_its_input_is_as_its_beginning_sa
     assert usage(end, usage(ANTHROPIC)) == expected
 
 
+@pytest.mark.parametrize("before", [OPENAI, RESPONSES], ids=["openai", "responses"])
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        pytest.param(RESPONSES, Usage(12, 5, cache_read=8, reasoning=3), id="all-of-it-again"),
+        pytest.param({"input_tokens": 12, "output_tokens": 7}, Usage(12, 7), id="without-the-details"),
+        pytest.param({"input_tokens": 20, "output_tokens": 7}, Usage(20, 7), id="more"),
+        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
+    ],
+)
+def test_cached_tokens_that_the_input_includes_are_not_added_when_it_is_reported_again(
+    before: dict[str, Any], end: dict[str, Any], expected: Usage
+) -> None:
+    assert usage(end, usage(before)) == expected
+
+
 # --- responses ---
 
 

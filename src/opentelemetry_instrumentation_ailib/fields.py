@@ -155,8 +155,12 @@ def usage(report: Any, before: Usage = Usage()) -> Usage:
     # Anthropic reports cached tokens apart from the others; OpenAI's responses, in the same names, include them.
     read = _count(report.get("cache_read_input_tokens"))
     write = _count(report.get("cache_creation_input_tokens"))
-    known = before.merged(Usage(cache_read=read, cache_write=write))
-    whole = _sum(sent, known.cache_read, known.cache_write)
+    if read is None and write is None:
+        # It may repeat a part of what was reported before, or all of it.
+        whole = None if sent is None else max(sent, before.input or 0)
+    else:
+        known = before.merged(Usage(cache_read=read, cache_write=write))
+        whole = _sum(sent, known.cache_read, known.cache_write)
     read = _detail(report, "input_tokens_details", "cached_tokens") if read is None else read
     return Usage(whole, output, read, write, reasoning)
 
