@@ -130,6 +130,13 @@ def test_no_more_is_copied_than_may_be_told() -> None:
     assert 10_000 < len(call.arguments["lazy"]) <= lazy.asked < 40_000
 
 
+def test_of_long_texts_no_more_are_copied_than_may_be_told() -> None:
+    (message,) = as_sent(calling({"rows": [{"text": "x" * 300} for _ in range(40_000)]})).inputs
+    call = message.parts[0]
+    assert isinstance(call, ToolCallRequestPart)
+    assert 65_536 // 300 < len(call.arguments["rows"]) < 1_000
+
+
 def test_texts_are_not_copied() -> None:
     text = "x" * 1_000_000
     (message,) = as_sent(calling({"text": [text]})).inputs

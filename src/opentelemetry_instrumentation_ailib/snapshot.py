@@ -12,7 +12,7 @@ from opentelemetry.util.genai.types import FunctionToolDefinition, ToolCallReque
 
 from opentelemetry_instrumentation_ailib.fitting import DEFINED, MAX_DEPTH, members
 from opentelemetry_instrumentation_ailib.messages import Conversation
-from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS
+from opentelemetry_instrumentation_ailib.parts import DIRECTION_CHARACTERS, PART_CHARACTERS
 from opentelemetry_instrumentation_ailib.shortened import ShortenedMapping, left_out_of, shortened
 
 # What does not change, or is told by its size alone.
@@ -43,12 +43,15 @@ class _Snapshot:
     """Copies the values of one direction, as long as there is room."""
 
     def __init__(self) -> None:
-        # Each takes two characters at least.
+        # In pairs of characters: each value takes one at least.
         self._room = DIRECTION_CHARACTERS // 2
 
     def of(self, value: Any, depth: int = 0) -> Any:
         """Return a value as it is now: lists as lists, and what has members as a mapping."""
         self._room -= 1
+        if isinstance(value, str):
+            # Half of its pairs, since a text may lose credentials before it is fitted.
+            self._room -= min(len(value), PART_CHARACTERS) // 4
         if isinstance(value, _FIXED) or depth > MAX_DEPTH:
             return value
         if isinstance(value, Mapping):
