@@ -264,6 +264,47 @@ async def test_a_checks_status_may_be_the_string_that_it_equals() -> None:
     assert (found["name"], found["status"], found["details"]) == ("database", "degraded", {"rows": 3})
 
 
+class Rated(HealthCheckResult):
+    """A result of the application's own, which keeps more than it tells."""
+
+    dsn = "postgres://me:secret@db"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tell how many rows there are."""
+        return {**super().to_dict(), "rows": len(vars(self)["_rows"])}
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("status", [HealthStatus.HEALTHY, "healthy"])
+async def test_a_result_of_the_applications_own_is_told_as_it_tells_itself(status: Any) -> None:
+    async def check() -> HealthCheckResult:
+        found = Rated("own", status)
+        vars(found)["_rows"] = [object()]
+        return found
+
+    checker = HealthChecker()
+    checker.register("own", check)
+    checker.register("database", result(HealthStatus.HEALTHY))
+    report = await checker.check()
+    told = json.loads(json.dumps(report.details["checks"]))
+    assert sorted(told["own"]) == sorted([*told["database"], "rows"])
+    assert (told["own"]["status"], told["own"]["rows"]) == ("healthy", 1)
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+async def test_a_result_that_cannot_be_told_costs_the_others_nothing() -> None:
+    async def check() -> HealthCheckResult:
+        return Rated("own", HealthStatus.HEALTHY)
+
+    checker = HealthChecker()
+    checker.register("own", check)
+    checker.register("database", result(HealthStatus.HEALTHY))
+    report = await checker.check()
+    assert (report.details["checks"]["own"], report.details["checks"]["database"]["details"]) == (None, {"rows": 3})
+
+
 @pytest.mark.usefixtures("instrumented")
 async def test_what_is_told_of_a_check_is_what_the_runtime_tells() -> None:
     checker = HealthChecker()

@@ -6,8 +6,11 @@ The page's section is 健康监控 (health monitoring).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import asdict
+from enum import Enum
 from operator import itemgetter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry_instrumentation_ailib import semconv
@@ -42,16 +45,18 @@ async def check(checker: Any, timeout: float = 30.0) -> HealthReport:
     registered = await checker.check_all(timeout) if checker._checks else None
     if registered is not None:
         status = _worst((status, registered.status.value))
-        details["checks"] = _told(registered.checks)
+        details["checks"] = {result.name: _told(result) for result in registered.checks}
     return HealthReport(HealthStatus(status), [] if registered is None else registered.checks, details=details)
 
 
 @guarded
-def _told(results: Iterable[Any]) -> dict[str, Any]:
-    # As the runtime's own to_dict() has them, which takes no string for a status, though it equals one.
-    return {
-        result.name: {**vars(result), "status": getattr(result.status, "value", result.status)} for result in results
-    }
+def _told(result: Any) -> dict[str, Any]:
+    if isinstance(result.status, Enum):
+        return result.to_dict()  # type: ignore[no-any-return]
+    # The runtime's own takes no string for a status, though it equals one.
+    told = copy(result)
+    told.status = SimpleNamespace(value=result.status)
+    return told.to_dict()  # type: ignore[no-any-return]
 
 
 @guarded
