@@ -18,7 +18,7 @@ from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
 from opentelemetry_instrumentation_ailib.operation import Operation
-from opentelemetry_instrumentation_ailib.quiet import exposed, without_http_spans
+from opentelemetry_instrumentation_ailib.quiet import exposed, in_url, without_http_spans
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
 from opentelemetry_instrumentation_ailib.telemetry import end_stage
 
@@ -58,8 +58,10 @@ class Exchange:
     def _start_span(self, began: float, base_url: str, method: str, path: str) -> Span | None:
         # By itself, since what keeps a credential out of an HTTP client's span must not depend on a span of ours.
         operation, attributes = self._operation, _described(base_url, method, path)
-        if any(secret in unquote(base_url) for secret in operation.secrets):
+        if any(in_url(base_url, secret) for secret in operation.secrets):
             known = clean_text(str(attributes[semconv.URL_PATH]), operation.secrets)
+            if any(secret in unquote(known) for secret in operation.secrets):
+                known = clean_text(unquote(known), operation.secrets)  # It may be escaped in a way of its own.
             attributes = {**attributes, semconv.URL_PATH: known}
         if self._kind != semconv.INITIAL:
             attributes = {**attributes, semconv.HTTP_REQUEST_RESEND_COUNT: operation.attempts.resends}

@@ -20,9 +20,10 @@ def exposed(transport: Any) -> bool:
         transport: The runtime's ``HttpTransport``.
     """
     try:
-        sendable = all(map(str.isprintable, map(str, transport._auth_headers.values())))
+        if transport._auth_query_params or not "".join(map(str, transport._auth_headers.values())).isprintable():
+            return True
         secret = getattr(getattr(transport, "_credential", None), "secret", None)
-        return not sendable or bool(transport._auth_query_params) or in_url(str(transport._base_url), secret)
+        return in_url(str(transport._base_url), secret)
     except Exception:
         return True  # Where nobody knows, it might.
 
@@ -34,7 +35,9 @@ def in_url(base_url: str, credential: str | None) -> bool:
         base_url: The URL.
         credential: What is too short for one may be a part of any.
     """
-    return credential is not None and len(credential) >= MIN_SECRET and credential in unquote(base_url)
+    if credential is None or len(credential) < MIN_SECRET:
+        return False
+    return credential in base_url or ("%" in base_url and credential in unquote(base_url))
 
 
 def without_http_spans(context: Context) -> Context:

@@ -134,6 +134,29 @@ async def test_a_credential_in_the_path_of_the_base_url_is_exported_nowhere(
     assert exported.leaks(key) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [("plZq7%41K2vW9xR4tY8uJ3nB", "plZq7%41K2vW9xR4tY8uJ3nB"), ("plZq-7~mK2vW9xR4t", "plZq%2D7%7EmK2vW9xR4t")],
+    ids=["with an escape of its own", "escaped in a way of its own"],
+)
+async def test_a_credential_is_known_in_the_path_however_that_is_escaped(
+    exported: Exported, key: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(HEADER, key, tmp_path, monkeypatch)
+    async with (
+        provider(body(completion())) as server,
+        chatting(f"{server.base_url}/{path}", "planted/m") as ai,
+    ):
+        await ai.chat().user("Hello?").execute()
+
+    spans = exported.recorder.spans()
+    assert [(span.attributes or {})["url.path"] for span in spans if span.name == "ai_lib.http.transport"] == [
+        "/v1/***REDACTED***/chat"
+    ]
+    assert [span.name for span in spans if span.name == "POST"] == []
+    assert exported.leaks(key, path) == []
+
+
 @pytest.mark.parametrize("key", [PLAIN, SECRET], ids=["as it is", "quoted"])
 async def test_a_credential_in_the_path_of_the_base_url_of_any_client_is_exported_nowhere(
     exported: Exported, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
