@@ -237,16 +237,25 @@ def test_arguments_that_do_not_fit_are_refused_at_once() -> None:
 
 def test_without_an_sdk_spans_below_a_remote_parent_nest() -> None:
     exporter, ids = InMemoryExporter(), trace.SpanContext(1, 2, is_remote=True)
+    others = trace.SpanContext(3, 4, is_remote=True)
     AiLibInstrumentor().instrument()
     try:
         with trace.use_span(trace.NonRecordingSpan(ids)), Tracer("mine", exporter).span("one") as one:
             assert trace.get_current_span().get_span_context() == ids
-            with Tracer("mine", exporter).span("two") as two:
+            with Tracer("mine", exporter).span("two") as two, Tracer("mine", exporter).span("three") as three:
+                pass
+            with trace.use_span(trace.NonRecordingSpan(others)), Tracer("mine", exporter).span("other") as other:
+                pass
+            with Tracer("mine", exporter).span("four") as four:
                 pass
     finally:
         AiLibInstrumentor().uninstrument()
+    assert trace.get_current_span() is trace.INVALID_SPAN
     assert (one.trace_id, one.parent_context) == (f"{1:032x}", SpanContext(f"{1:032x}", f"{2:016x}", 0))
     assert (two.trace_id, two.parent_context) == (one.trace_id, one.context)
+    assert (three.trace_id, three.parent_context) == (one.trace_id, two.context)
+    assert (other.trace_id, other.parent_context) == (f"{3:032x}", SpanContext(f"{3:032x}", f"{4:016x}", 0))
+    assert (four.trace_id, four.parent_context) == (one.trace_id, one.context)
 
 
 def test_without_a_provider_the_runtimes_span_is_as_before() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opentelemetry.context import create_key, get_value, set_value
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import (
     Span,
@@ -27,7 +28,7 @@ from opentelemetry_instrumentation_ailib import masking, naming
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
-from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context, runtime_span
+from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
 from opentelemetry_instrumentation_ailib.guard import guarded
 
 Arguments = tuple[Any, ...]
@@ -38,9 +39,13 @@ _MAX_TEXT: Final = 1024
 _EXCEPTION_MESSAGE: Final = "exception.message"
 
 
+_ABOVE: Final = create_key(__name__)
+
+
 @dataclass
 class _Twin:
-    span: Span
+    # Without an SDK there is none.
+    span: Span | None
     token: Any
 
 
@@ -93,8 +98,11 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
         start_time=int(span.start_time * 1e9),
     )
     context = twin.get_span_context()
-    if not context.is_valid or context.span_id == parent.span_id:
-        return None  # Without an SDK there is no span but the parent.
+    if not context.is_valid:
+        return None
+    if context.span_id == parent.span_id:
+        # Without an SDK there is no span but the parent. The runtime's spans are below it, and then below each other.
+        return _Twin(None, attach(set_value(_ABOVE, parent.span_id)))
     span.context = runtime_context(context)
     span.parent_context = runtime_context(parent) if parent.is_valid else None
     return _Twin(twin, attach(set_span_in_context(twin)))
@@ -102,6 +110,8 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
 
 @guarded
 def _close(twin: _Twin, span: Any) -> None:
+    if twin.span is None:
+        return
     _note(twin.span, span)
     twin.span.end(None if span.end_time is None else int(span.end_time * 1e9))
 
@@ -157,9 +167,6 @@ def _with_parent(wrapped: Any, args: Arguments, kwargs: Keywords) -> Keywords | 
     # name, kind, parent
     if len(args) > 2 or kwargs.get("parent") is not None or not current.is_valid or not is_instrumentation_enabled():
         return None
-    parent = runtime_context(current)
-    # Without an SDK a span of the runtime's may be open below OpenTelemetry's.
-    open_span = runtime_span()
-    if open_span is not None and open_span.parent_context == parent:
-        return None
-    return {**kwargs, "parent": parent}
+    if get_value(_ABOVE) == current.span_id:
+        return None  # A span of the runtime's is open below it.
+    return {**kwargs, "parent": runtime_context(current)}
