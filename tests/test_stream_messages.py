@@ -212,6 +212,16 @@ def test_arguments_go_to_a_call_that_is_kept_after_others_are_left_out() -> None
     assert (message.parts, left_out_of(message.parts)) == (expected, 44)
 
 
+def test_each_call_past_those_that_are_remembered_is_counted_once() -> None:
+    calls = (
+        each
+        for index in range(2_000)
+        for each in (started(f"call_{index}", "add", index), *(arguments(f"call_{index}", "1", index),) * 3)
+    )
+    (message,) = collected(*calls)
+    assert (len(message.parts), left_out_of(message.parts)) == (256, 1_744)
+
+
 def test_candidates_of_which_nothing_is_kept_say_so_up_to_so_many() -> None:
     parts = (each for _ in range(128) for each in (thinking("Hm"), text("a")))
     first, *others = collected(*parts, *(of_candidate(index, "a") for index in range(1, 300)))

@@ -116,26 +116,27 @@ class StreamMessages:
         self._keep(last if last is not None and last.build is build else self._open(candidate, build), piece)
 
     def _call_started(self, candidate: int, data: Any) -> None:
-        call = self._call(candidate, data, new=not data.tool_call_id)
+        call = self._call(candidate, data, started=True)
         if call is not None:
             call.name = string(data.tool_name) or ""
 
     def _call_arguments(self, candidate: int, data: Any) -> None:
         self._keep(self._call(candidate, data), string(data.arguments))
 
-    def _call(self, candidate: int, data: Any, *, new: bool = False) -> _Segment | None:
+    def _call(self, candidate: int, data: Any, *, started: bool = False) -> _Segment | None:
         # By its id; by its index where it has none.
         identity, place = string(data.tool_call_id), (candidate, data.index)
         key = place if identity is None else (candidate, identity)
-        call = None if new else self._calls.get(key)
+        call = None if started and not identity else self._calls.get(key)
         if call is not None and call.index != data.index and None not in (call.index, data.index):
             # One id for two calls.
             call = self._calls.get(place)
             call = call if call is not None and call.id == identity else None
-        if call is None and (call := self._open(candidate, _tool_call)) is not None:
+        # By id and by index, some of those that are only counted included.
+        full = len(self._calls) >= 4 * _MAX_SEGMENTS
+        if call is None and (started or not full) and (call := self._open(candidate, _tool_call)) is not None:
             call.id, call.index = identity, data.index
-            # By id and by index, some of those that are only counted included.
-            if len(self._calls) < 4 * _MAX_SEGMENTS:
+            if not full:
                 self._calls[key] = self._calls[place] = call
         return call
 
