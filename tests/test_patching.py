@@ -40,6 +40,20 @@ class Target:
 
 class Child(Target):
     """Inherits all of it."""
+
+
+class Rebel(Target):
+    """Keeps a method that it overrides."""
+
+    def __init__(self):
+        self.inherited = super().method
+
+    def method(self, value=0):
+        return ("overridden", type(self).__name__, value)
+
+
+def function(value=0):
+    return ("function", None, value)
 '''
 METHODS = ("method", "coroutine", "for_class", "static")
 MODULES = (f"ailib_dummy_{number}" for number in itertools.count())
@@ -422,6 +436,22 @@ def test_a_bound_method_is_pickled_and_copied_with_its_instance(module: Any, pat
     patcher.undo()
     assert pickle.loads(pickled)(3) == ("method", "Child", 3)  # noqa: S301
     assert isinstance(pickle.loads(pickled), types.MethodType)  # noqa: S301
+
+
+def test_an_overridden_method_is_copied_as_what_it_is(module: Any) -> None:
+    rebel = copy.deepcopy(module.Rebel())
+    assert rebel.inherited(1) == ("method", "Rebel", 1)
+    assert rebel.inherited.__self__ is rebel
+
+
+def test_a_function_of_a_module_is_pickled_and_copied_by_its_name(dummy: str, patcher: Patcher) -> None:
+    patcher.apply([Row(dummy, "function", logging_to([]))], None)
+    function = importlib.import_module(dummy).function
+    assert isinstance(function, wrapt.FunctionWrapper)
+    pickled = pickle.dumps(function)
+    assert pickle.loads(pickled) is copy.copy(function) is copy.deepcopy(function) is function  # noqa: S301
+    patcher.undo()
+    assert isinstance(pickle.loads(pickled), types.FunctionType)  # noqa: S301
 
 
 @pytest.mark.parametrize("name", METHODS)

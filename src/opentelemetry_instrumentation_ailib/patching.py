@@ -28,7 +28,10 @@ class _BoundWrapper(BoundFunctionWrapper):  # type: ignore[type-arg]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         owner = getattr(self, "__self__", None)
-        return self if owner is None else getattr(copy.deepcopy(owner, memo), self.__name__)
+        if owner is None or isinstance(owner, type):
+            return self
+        # Not by its name, under which a subclass may have another.
+        return self._self_parent.__get__(copy.deepcopy(owner, memo), type(owner))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         owner = getattr(self, "__self__", None)
@@ -38,7 +41,18 @@ class _BoundWrapper(BoundFunctionWrapper):  # type: ignore[type-arg]
 
 
 class _Wrapper(FunctionWrapper):  # type: ignore[type-arg]
+    """What stands in a class or a module; a function of a module is copied and pickled by its name as well."""
+
     __bound_function_wrapper__ = _BoundWrapper
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__qualname__
 
 
 @dataclass(frozen=True)
