@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.promql import FAILED_ATTEMPTS, FAILED_CALLS, JOB, Queries, equal, ratio
+from dashboards.promql import FAILED_ATTEMPTS, FAILED_CALLS, INSTANCE, JOB, Queries, equal, ratio
 
 from opentelemetry_instrumentation_ailib import live, semconv
 
@@ -19,6 +19,7 @@ _WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 _WHO: Final = "{{ $labels.provider }}/{{ $labels.model }}"
 _OPEN: Final = (equal(semconv.LABEL_STATE, live.STATES[-1]),)
 _EXECUTOR: Final = (JOB, semconv.LABEL_EXECUTOR)
+_PROCESS: Final = (JOB, INSTANCE, semconv.LABEL_EXECUTOR)
 _CANCELLED: Final = (equal(semconv.LABEL_TYPE, semconv.CANCELLED),)
 _UNHEALTHY: Final = (equal(semconv.LABEL_STATUS, semconv.UNHEALTHY),)
 
@@ -56,10 +57,15 @@ def _burning(severity: str, factors: tuple[tuple[float, str, str], ...], calls: 
 _ATTEMPTS, _TEN, _FIFTEEN = Queries("5m"), Queries("10m"), Queries("15m")
 
 
-def _counted(instrument: str) -> str:
-    # The first that a process counts is no increase: its series begins with it.
-    new = f"{_TEN.select(instrument)} unless {_TEN.select(instrument, span=' offset 10m')}"
-    return f"{_TEN.increase(instrument, *_EXECUTOR)} > 0\nor\ngroup by ({', '.join(_EXECUTOR)}) ({new})"
+def _counting(*instruments: str) -> str:
+    """Return a condition that holds for each process that counted something within ten minutes."""
+    conditions = []
+    for instrument in instruments:
+        # The first that a process counts is no increase: its series begins with it. After a gap it does not begin anew.
+        before = f"last_over_time({_TEN.select(instrument, span='[6h] offset 10m')})"
+        conditions.append(f"increase({_TEN.select(instrument, span='[10m]')}) > 0")
+        conditions.append(f"({_TEN.select(instrument)} unless {before})")
+    return "\n    or\n    ".join(conditions)
 
 
 RECORDED: Final = Group("ai-lib-error-ratios", [_ratio(window) for window in _WINDOWS])
@@ -107,9 +113,10 @@ CALLS: Final = Group(
         Alert(
             "AiLibCircuitBreakerOpen",
             # A breaker that is half open for a moment has not recovered, and one that nobody calls stays as it is.
-            f"max by ({', '.join(_EXECUTOR)}) "
-            f"(max_over_time({_ATTEMPTS.select(semconv.CIRCUIT_BREAKER_STATE, *_OPEN, span='[2m]')})) == 1\nand\n"
-            f"(\n{_counted(semconv.CIRCUIT_BREAKER_REJECTIONS)}\nor\n{_counted(semconv.CIRCUIT_BREAKER_TRANSITIONS)}\n)",
+            f"max by ({', '.join(_EXECUTOR)}) (\n"
+            f"  max_over_time({_ATTEMPTS.select(semconv.CIRCUIT_BREAKER_STATE, *_OPEN, span='[2m]')}) == 1\n"
+            f"  and on ({', '.join(_PROCESS)})\n  (\n"
+            f"    {_counting(semconv.CIRCUIT_BREAKER_REJECTIONS, semconv.CIRCUIT_BREAKER_TRANSITIONS)}\n  )\n)",
             "4m",
             CRITICAL,
             "The circuit breaker of {{ $labels.executor }} is open",
