@@ -33,6 +33,17 @@ unwanted = ("ai_lib_python", "httpx", "opentelemetry.sdk", "pydantic")
 print(sorted(name for name in sys.modules if name.startswith(unwanted)))
 """
 
+BESIDES = f"""
+import sys
+import ai_lib_python
+from {NAME} import AiLibInstrumentor
+
+known = set(sys.modules)
+AiLibInstrumentor().instrument()
+names = {{name.partition(".")[0] for name in sys.modules.keys() - known}}
+print(sorted(names - sys.stdlib_module_names))
+"""
+
 
 def build(source: Path, target: Path) -> Path:
     """Build sdist and wheel of a source tree, offline, and return the folder they are in."""
@@ -160,12 +171,22 @@ def test_the_version_is_the_installed_and_the_built_one(distribution: Distributi
     assert (version(NAME), distribution.version) == (__version__, __version__)
 
 
-def test_instrumenting_imports_neither_the_runtime_nor_the_sdk() -> None:
+def printed(program: str) -> str:
+    """Run a program in a process that knows of no telemetry, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    output = subprocess.run(
-        [sys.executable, "-c", UNWANTED], env=environment, check=True, capture_output=True, text=True
-    ).stdout
-    assert output == "[]\n"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.rstrip("\n")
+
+
+def test_instrumenting_imports_neither_the_runtime_nor_the_sdk() -> None:
+    assert printed(UNWANTED) == "[]"
+
+
+def test_instrumenting_a_runtime_that_is_imported_imports_nothing_besides_the_price_list() -> None:
+    names = printed(BESIDES)
+    assert "genai_prices" in names
+    without = "import sys; sys.modules['genai_prices'] = None" + BESIDES
+    assert printed(without) == "[]"
 
 
 def test_the_reason_of_every_requirement_and_its_bounds_is_told(distribution: Distribution) -> None:
