@@ -13,26 +13,20 @@ from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 
 
-class Call:
-    """The runtime's coroutine. One that is never awaited goes without a word: the one around it is the one to warn of.
+class Call(list[Any]):
+    """The runtime's coroutine, until it is taken: a list of one, whose making and taking take no function of Python's.
 
-    Args:
-        coroutine: The coroutine.
+    One that is never awaited goes without a word: the one around it is the one to warn of.
     """
 
-    __slots__ = ("_coroutine",)
+    __slots__ = ()
 
-    def __init__(self, coroutine: Any) -> None:
-        self._coroutine = coroutine
+    take = list.pop
+    """Return the coroutine, which is the caller's to await or close from now on."""
 
     def __del__(self) -> None:
-        if self._coroutine is not None:
+        if self:
             self.close()
-
-    def take(self) -> Any:
-        """Return the coroutine, which is the caller's to await or close from now on."""
-        coroutine, self._coroutine = self._coroutine, None
-        return coroutine
 
     @guarded
     def close(self) -> None:
@@ -51,7 +45,7 @@ def around(observe: Callable[[Call, Any, tuple[Any, ...], dict[str, Any]], Corou
 
     def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         coroutine = wrapped(*args, **kwargs)
-        return named_like(coroutine, observe(Call(coroutine), instance, args, kwargs))
+        return named_like(coroutine, observe(Call((coroutine,)), instance, args, kwargs))
 
     return run
 

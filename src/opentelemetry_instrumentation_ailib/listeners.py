@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
@@ -26,11 +27,16 @@ def _is_global(provider: Any) -> bool:
     return provider is None or not known
 
 
-def _is_set(variable: str, get: Callable[[], Any]) -> bool:
-    # The functions that return global providers ask the environment each time, which takes longer than all else here:
-    # their variable knows as much. A release of the API without it is asked.
+def _awaited(given: Any, variable: str, get: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what returns the global provider once it is set, and ``None`` before; always, where another was given."""
+    if not _is_global(given):
+        return lambda: None
+    # The functions of the API ask the environment each time, which takes longer than all else here: their variable
+    # knows as much. A release of the API without it is asked.
     known = getattr(get, "__globals__", {})
-    return known[variable] is not None if variable in known else _collects(get())
+    if variable in known:
+        return partial(known.get, variable)
+    return lambda: provider if _collects(provider := get()) else None
 
 
 class Listeners:
@@ -43,7 +49,7 @@ class Listeners:
         measured: Whether measurements are known to be collected, wherever they go.
     """
 
-    __slots__ = ("_found", "_global_meters", "_global_tracers", "_measured")
+    __slots__ = ("_found", "_measured", "_meters", "_tracers")
 
     def __init__(
         self,
@@ -53,25 +59,21 @@ class Listeners:
         certain: bool = False,
         measured: bool = False,
     ) -> None:
-        self._global_tracers, self._global_meters = _is_global(tracer_provider), _is_global(meter_provider)
-        self._measured = measured or (not self._global_meters and _collects(meter_provider))
-        self._found = certain or self._measured or (not self._global_tracers and _collects(tracer_provider))
+        self._tracers = _awaited(tracer_provider, "_TRACER_PROVIDER", trace.get_tracer_provider)
+        self._meters = _awaited(meter_provider, "_METER_PROVIDER", metrics.get_meter_provider)
+        self._measured = measured or (not _is_global(meter_provider) and _collects(meter_provider))
+        self._found = certain or self._measured or (not _is_global(tracer_provider) and _collects(tracer_provider))
 
     def present(self) -> bool:
         """Return whether there are any."""
-        # No provider can be unset.
-        self._found = (
-            self._found
-            or (self._global_tracers and _is_set("_TRACER_PROVIDER", trace.get_tracer_provider))
-            or self.measure()
-        )
+        if not self._found:  # No provider can be unset.
+            self._found = self._tracers() is not None or self.measure()
         return self._found or loggers.REQUEST.isEnabledFor(logging.INFO) or loggers.PIPELINE.isEnabledFor(logging.DEBUG)
 
     def measure(self) -> bool:
         """Return whether any of them collects measurements."""
-        self._measured = self._measured or (
-            self._global_meters and _is_set("_METER_PROVIDER", metrics.get_meter_provider)
-        )
+        if not self._measured:
+            self._measured = self._meters() is not None
         return self._measured
 
 

@@ -48,7 +48,7 @@ class Operation:
         model: The model without its provider.
         base_url: Where the requests go.
         request: The runtime's request object, for the request hook.
-        attributes: What the request says, by the names of the conventions.
+        describe: Returns what the request says, by the names of the conventions, for those who listen.
         heard: Whether anyone listens. Where nobody does, its end tells of its provider and its caller's statistics.
 
     Attributes:
@@ -114,14 +114,14 @@ class Operation:
         model: str,
         base_url: str,
         request: Any,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        describe: operation_begin.Describe = dict,
         heard: bool = True,
     ) -> None:
         self.telemetry, self.name, self.heard, self.stage = telemetry, name, heard, semconv.CLIENT
         self.identity = self.asked = telemetry.labels.identity(name, provider_id, model, base_url)
         self.attributes: dict[str, AttributeValue] = {}
         self.attempts = Attempts(self.identity.full_name)
-        context = operation_begin.start(self, current(), attributes or {}) if heard else current()
+        context = operation_begin.start(self, current(), describe) if heard else current()
         self.context: Context = set_value(_KEY, self, context)
         if heard:
             operation_begin.announce(self, request)

@@ -7,14 +7,14 @@ some 40 microseconds a call longer for the same, and can end no span at the mome
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, create_key, set_value
 from opentelemetry.trace import INVALID_SPAN, SpanKind, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import loggers, semconv
+from opentelemetry_instrumentation_ailib import loggers
 from opentelemetry_instrumentation_ailib.context import NOWHERE
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation_end import call_hook
@@ -27,24 +27,28 @@ if TYPE_CHECKING:
 _SPANLESS: Final = set_value(create_key(__name__), None, NOWHERE)
 
 
-def start(operation: Operation, context: Context, attributes: Mapping[str, AttributeValue]) -> Context:
+Describe = Callable[[], Mapping[str, AttributeValue] | None]
+
+
+def start(operation: Operation, context: Context, describe: Describe) -> Context:
     """Start the span of an operation, and return the context with the span in it.
 
     Args:
         operation: The operation.
         context: The context that it begins in.
-        attributes: What the request says, by the names of the conventions.
+        describe: Returns what the request says, by the names of the conventions. A sampler wants none of it.
     """
-    telemetry, asked = operation.telemetry, operation.asked
-    described = {**asked.described, **attributes}
-    if telemetry.content.emits:
-        operation.described = described
-    operation.attributes[semconv.PROVIDER_ID] = asked.provider
+    asked, emits = operation.asked, operation.telemetry.content.emits
     operation.began = now()
-    operation.span = telemetry.tracer.start_span(
-        asked.span_name, context, SpanKind.CLIENT, described, start_time=operation.began.epoch
+    operation.span = operation.telemetry.tracer.start_span(
+        asked.span_name, context, SpanKind.CLIENT, asked.described, start_time=operation.began.epoch
     )
     operation.recorded = operation.span.is_recording()
+    if operation.recorded or emits:
+        attributes = describe() or {}
+        operation.span.set_attributes(attributes)
+        if emits:
+            operation.described = {**asked.described, **attributes}
     operation.traced = operation.measured = set_span_in_context(operation.span, context)
     if not operation.recorded and not operation.span.get_span_context().trace_flags.sampled:
         # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none. A span of

@@ -150,6 +150,7 @@ def _price(operation: Operation, pricer: Pricer, usage: Usage) -> None:
 def _describe(operation: Operation, answer: Answer, error: str | None) -> dict[str, AttributeValue] | None:
     attributes = answer.attributes()
     attributes.update(operation.attributes)
+    attributes[semconv.PROVIDER_ID] = operation.asked.provider
     attributes[semconv.ATTEMPTS] = operation.attempts.count
     if operation.waited is not None:
         attributes[semconv.RESILIENCE_WAIT] = operation.waited

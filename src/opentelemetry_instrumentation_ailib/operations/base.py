@@ -53,7 +53,7 @@ def begin_operation(
         model=naming.text(model) or "",
         base_url=str(client._base_url if transport is None else transport._base_url),
         request=request,
-        attributes=attributes,
+        describe=lambda: attributes,
         heard=telemetry.listeners.present(),
     )
     if transport is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
@@ -66,7 +67,7 @@ def _begin(
         # A transport of the user's own may have none.
         base_url=str(getattr(client._transport, "_base_url", "")),
         request=builder,
-        attributes=_request_attributes(builder, stream) if heard else None,
+        describe=partial(_request_attributes, builder, stream),
         heard=heard,
     )
     operation.target = client._manifest, client._model_id
