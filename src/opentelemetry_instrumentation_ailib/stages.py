@@ -128,7 +128,8 @@ def _end_request(
     else:
         kind = naming.failure_type(error)
     if exchange is not None:
-        note_answer(exchange, answer)
+        if operation.recorded:
+            note_answer(exchange, answer)
         exchange.end(ended, kind)
     operation.record_stage_duration(semconv.HTTP_TRANSPORT, max(ended - started, 0.0))
 
