@@ -488,7 +488,7 @@ async def test_a_call_that_is_not_recorded_has_no_stages_either(stream: bool) ->
     assert recorder.counts("ai_lib.stage.duration", "stage") == dict.fromkeys({*stages, "protocol.load"}, 1)
 
 
-async def test_a_sampler_sees_operation_provider_model_and_server(mock: str) -> None:
+async def test_a_sampler_sees_operation_provider_model_and_server_and_a_hook_all_of_the_request(mock: str) -> None:
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 
     from opentelemetry_instrumentation_ailib import AiLibInstrumentor
@@ -505,11 +505,15 @@ async def test_a_sampler_sees_operation_provider_model_and_server(mock: str) -> 
         def get_description(self) -> str:
             return "spy"
 
+    def hook(span: Any, request: Any) -> None:
+        seen["hook"] = dict(span.attributes)
+        span.set_attribute("gen_ai.request.temperature", 0.5)
+
     recorder = Recorder(sampler=Spy())
-    AiLibInstrumentor().instrument(**recorder.providers)
+    AiLibInstrumentor().instrument(**recorder.providers, request_hook=hook)
     try:
         ai = await client(base_url=mock)
-        await ai.chat().user("Hello?").execute()
+        await ai.chat().user("Hello?").temperature(0.7).execute()
         await ai.close()
     finally:
         AiLibInstrumentor().uninstrument()
@@ -521,3 +525,6 @@ async def test_a_sampler_sees_operation_provider_model_and_server(mock: str) -> 
         "server.address": ADDRESS,
         "server.port": port(mock),
     }
+    assert seen["hook"] == {**seen[OPERATION], "gen_ai.request.temperature": 0.7}
+    (span,) = (span for span in recorder.spans() if span.name == OPERATION)
+    assert (span.attributes or {})["gen_ai.request.temperature"] == 0.5, "what a hook sets stays"
