@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from opentelemetry_instrumentation_ailib.cardinality import MAX_MODELS, MAX_PROVIDERS, Bounded, Labels
-from opentelemetry_instrumentation_ailib.naming import identity
+from opentelemetry_instrumentation_ailib.cardinality import (
+    MAX_ERROR_TYPES,
+    MAX_MODELS,
+    MAX_PROVIDERS,
+    Bounded,
+    Labels,
+)
+from opentelemetry_instrumentation_ailib.naming import KNOWN_TYPES, identity
 
 OTHER = "_OTHER"
 MANY = 10_000
@@ -61,12 +67,13 @@ def labels_of(each: Callable[[Labels, int], Any]) -> set[Any]:
         (lambda labels, number: labels.load(f"p-{number}", None), MAX_MODELS + 1),
         (lambda labels, number: labels.turn(f"p/{number}", f"p/{number + 1}"), MAX_MODELS + 1),
         (lambda labels, number: {"answer": labels.answer(f"m-{number}")}, MAX_MODELS + 1),
+        (lambda labels, number: {"type": labels.error(f"E{number}")}, MAX_ERROR_TYPES + 1),
         (
             lambda labels, number: labels.conventions(identity("chat", f"p-{number}", "m", f"http://h-{number}/v1")),
             MAX_PROVIDERS + MAX_MODELS + 1,
         ),
     ],
-    ids=["models", "providers", "both", "loads", "loads of providers", "turns", "answers", "identities"],
+    ids=["models", "providers", "both", "loads", "loads of providers", "turns", "answers", "errors", "identities"],
 )
 def test_ten_thousand_names_are_so_many_series(each: Callable[[Labels, int], Any], most: int) -> None:
     assert MAX_PROVIDERS < len(labels_of(each)) <= most
@@ -94,3 +101,11 @@ def test_what_could_not_be_loaded_takes_no_room_from_what_is_called() -> None:
         labels.load(f"p-{number}", f"m-{number}")
     assert labels.load("openai", "gpt-4o") == {"provider": OTHER, "model": OTHER}
     assert labels.model("openai", "gpt-4o") == {"provider": "openai", "model": "gpt-4o"}
+
+
+def test_error_types_that_are_known_stay_so_and_take_no_room_from_others() -> None:
+    labels = Labels()
+    assert {labels.error(kind) for kind in KNOWN_TYPES} == KNOWN_TYPES
+    made = [labels.error(f"E{number}") for number in range(MANY)]
+    assert made == [*(f"E{number}" for number in range(MAX_ERROR_TYPES)), *[OTHER] * (MANY - MAX_ERROR_TYPES)]
+    assert {labels.error(kind) for kind in KNOWN_TYPES} == KNOWN_TYPES

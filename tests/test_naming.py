@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+from enum import Enum
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
-from ai_lib_python.errors import ErrorClass, PipelineError, ProtocolError, RemoteError, TransportError, ValidationError
+from ai_lib_python.errors import (
+    AiLibError,
+    AiRuntimeError,
+    ErrorClass,
+    PipelineError,
+    ProtocolError,
+    RemoteError,
+    TransportError,
+    ValidationError,
+)
 from ai_lib_python.resilience.backpressure import BackpressureError
 from ai_lib_python.resilience.circuit_breaker import CircuitOpenError
 from hypothesis import given
@@ -194,11 +205,71 @@ def test_failure_type_is_a_known_type_or_the_name_of_the_class(error: BaseExcept
     assert naming.failure_type(error) == kind
 
 
-@pytest.mark.parametrize("error_class", [None, "quota", 7, SimpleNamespace(value=7)])
-def test_an_error_class_that_is_no_enumeration_member_is_not_believed(error_class: object) -> None:
+def classified(error_class: object) -> Custom:
     error = Custom()
     error.error_class = error_class  # type: ignore[attr-defined]
-    assert naming.failure_type(error) == f"{__name__}.Custom"
+    return error
+
+
+def enumerated(value: object) -> Custom:
+    enumeration: Any = Enum
+    return classified(enumeration("Refusal", {"POLICY": value}).POLICY)
+
+
+def named(name: str) -> BaseException:
+    error: BaseException = type("Made", (Exception,), {"__module__": "made", "__qualname__": name})()
+    return error
+
+
+@pytest.mark.parametrize("error_class", [None, "quota", 7, SimpleNamespace(value=7), SimpleNamespace(value="No, sir!")])
+def test_an_error_class_that_is_no_enumeration_member_is_not_believed(error_class: object) -> None:
+    assert naming.failure_type(classified(error_class)) == f"{__name__}.Custom"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("policy", "policy"), ("", f"{__name__}.Custom"), (7, f"{__name__}.Custom")]
+)
+def test_a_member_of_any_enumeration_is_a_type_by_its_value_if_that_is_a_name(value: object, kind: str) -> None:
+    assert naming.failure_type(enumerated(value)) == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (enumerated("x" * 100_000), "x" * 256),
+        (enumerated("a\ud800b"), "a?b"),
+        (named("x" * 100_000), f"made.{'x' * 251}"),
+        (named("a\ud800b"), "made.a?b"),
+    ],
+    ids=["a long value", "a value that is no text", "a long name", "a name that is no text"],
+)
+def test_an_error_type_is_bounded_and_valid_utf_8(error: BaseException, kind: str) -> None:
+    assert naming.failure_type(error) == kind
+
+
+@pytest.mark.parametrize("error_class", list(ErrorClass))
+def test_the_types_of_remote_errors_are_known(error_class: ErrorClass) -> None:
+    assert naming.failure_type(remote(error_class)) in naming.KNOWN_TYPES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CircuitOpenError(),
+        BackpressureError(),
+        TimeoutError(),
+        asyncio.CancelledError(),
+        AiLibError("no"),
+        AiRuntimeError("no"),
+        PipelineError("no"),
+        ProtocolError("no"),
+        TransportError("no"),
+        ValidationError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_types_of_the_runtimes_other_errors_are_known(error: BaseException) -> None:
+    assert naming.failure_type(error) in naming.KNOWN_TYPES
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def end_attempt(operation: Operation, kind: str, error: str | None) -> None:
         error: Its error type, if it failed.
     """
     operation.attempts.failed = error is not None
-    labels = {**operation.identity.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: error or semconv.OK}
+    result = semconv.OK if error is None else operation.telemetry.labels.error(error)
+    labels = {**operation.identity.model_labels, semconv.LABEL_KIND: kind, semconv.LABEL_TYPE: result}
     operation.telemetry.instruments.attempts.add(1, labels, context=operation.measured)
 
 
@@ -76,7 +77,8 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
     operation.attempts.retries += 1
     operation.attempts.pending = semconv.RETRY
     operation.stage = semconv.RESILIENCE
-    instruments, labels = operation.telemetry.instruments, {**operation.identity.model_labels, semconv.LABEL_TYPE: kind}
+    instruments, known = operation.telemetry.instruments, operation.telemetry.labels.error(kind)
+    labels = {**operation.identity.model_labels, semconv.LABEL_TYPE: known}
     instruments.retries.add(1, labels, context=operation.measured)
     instruments.retry_delay.record(delay, labels, context=operation.measured)
     operation.span.add_event(
@@ -108,7 +110,8 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
-    labels = {**operation.telemetry.labels.turn(origin, attempts.model), semconv.LABEL_TYPE: kind}
+    bounded = operation.telemetry.labels
+    labels = {**bounded.turn(origin, attempts.model), semconv.LABEL_TYPE: bounded.error(kind)}
     operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.measured)
     operation.span.add_event(
         semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind}, operation.began.at(perf_counter())

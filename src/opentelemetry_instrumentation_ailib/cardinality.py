@@ -19,6 +19,7 @@ Attributes = Mapping[str, AttributeValue]
 MAX_PROVIDERS: Final = 100
 MAX_MODELS: Final = 1_000
 MAX_EXECUTORS: Final = 1_000
+MAX_ERROR_TYPES: Final = 100
 
 
 class Bounded:
@@ -148,9 +149,9 @@ class Identity:
 
 
 class Labels:
-    """The labels of one round of instrumentation that name providers, models and servers."""
+    """The labels of one round of instrumentation that name providers, models, servers and error types."""
 
-    __slots__ = ("_answers", "_identities", "_known", "_loads", "_models", "_providers", "_turns")
+    __slots__ = ("_answers", "_errors", "_identities", "_known", "_loads", "_models", "_providers", "_turns")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str, str | None], Identity] = {}
@@ -160,6 +161,7 @@ class Labels:
         self._answers = Bounded(MAX_MODELS)
         self._loads = Bounded(MAX_MODELS)
         self._turns = Bounded(MAX_MODELS)
+        self._errors = Bounded(MAX_ERROR_TYPES)
 
     def identity(self, operation: str, provider: str, model: str, base_url: str | None = None) -> Identity:
         """Return what the signals call an operation on a model.
@@ -236,3 +238,11 @@ class Labels:
             model: What it said.
         """
         return self._answers.label(model)
+
+    def error(self, kind: str) -> str:
+        """Return an error type for the metrics. Exceptions of whatever class leave those that the runtime knows alone.
+
+        Args:
+            kind: What ``naming.failure_type`` returned.
+        """
+        return kind if kind in naming.KNOWN_TYPES else self._errors.label(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -35,6 +36,24 @@ _ERROR_TYPES: Final = {
     "GeneratorExit": semconv.CANCELLED,  # A call that is closed on its way has no answer, and nobody else to say so.
 }
 _RESILIENCE_TYPES: Final = frozenset({semconv.CIRCUIT_OPEN, semconv.BACKPRESSURE})
+_RUNTIME_ERRORS: Final = (
+    "AiLibError",
+    "PipelineError",
+    "ProtocolError",
+    "RuntimeError",
+    "TransportError",
+    "ValidationError",
+)
+KNOWN_TYPES: Final = frozenset(
+    {
+        *semconv.ERROR_CLASSES,
+        *_ERROR_TYPES.values(),
+        *(f"ai_lib_python.errors.base.{name}" for name in _RUNTIME_ERRORS),
+        semconv.STREAM_ERROR,
+        semconv.OTHER,
+    }
+)
+"""The error types that the runtime and we have names for. Of others there may be any number."""
 
 _MAX_TEXT: Final = 256
 USER: Final = re.compile("//([^/?#]*)@")
@@ -113,11 +132,8 @@ def failure_type(error: BaseException | str | None) -> str | None:
     """
     if error is None or isinstance(error, str):
         return error
-    try:
-        error_class = getattr(getattr(error, "error_class", None), "value", None)
-    except Exception:
-        error_class = None  # An exception of the user's own may raise another.
-    if isinstance(error_class, str):
+    error_class = _error_class(error)
+    if error_class is not None:
         return error_class
     # The runtime wraps httpx's timeouts in a TransportError like any other fault.
     cause = error.__cause__ if type(error).__name__ == "TransportError" else None
@@ -126,7 +142,17 @@ def failure_type(error: BaseException | str | None) -> str | None:
             if base.__name__ in _ERROR_TYPES:
                 return _ERROR_TYPES[base.__name__]
     cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return bounded(name, _MAX_TEXT)
+
+
+def _error_class(error: BaseException) -> str | None:
+    try:
+        # The values of an enumeration stand in a program; any other may be a message.
+        member = getattr(error, "error_class", None)
+        return text(member.value) if isinstance(member, Enum) else None
+    except Exception:
+        return None  # An exception of the user's own may raise another.
 
 
 def error_stage(kind: str, current: str) -> str:

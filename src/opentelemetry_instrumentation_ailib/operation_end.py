@@ -112,7 +112,7 @@ def _measure(operation: Operation, answer: Answer, error: str | None, duration: 
     instruments.requests.add(1, labels, context=context)
     instruments.request_duration.record(duration, labels, context=context)
     if error is not None:
-        stage = naming.error_stage(error, operation.stage)
+        stage, error = naming.error_stage(error, operation.stage), operation.telemetry.labels.error(error)
         instruments.errors.add(1, {**labels, semconv.LABEL_TYPE: error, semconv.LABEL_STAGE: stage}, context=context)
     conventions, by_token = operation.asked.answered(answer.model)
     if error is not None:

@@ -209,9 +209,26 @@ MAPPED: Final = "mapped"
 UNMAPPED: Final = "unmapped"
 FILTERED: Final = "filtered"
 
+# --- what made a call fail, besides the classes of exceptions ---
 CIRCUIT_OPEN: Final = "circuit_open"
 BACKPRESSURE: Final = "backpressure"
 TIMEOUT: Final = "timeout"
 STREAM_ERROR: Final = "stream_error"
+# The runtime's classes of errors.
+ERROR_CLASSES: Final = (
+    "invalid_request",
+    "authentication",
+    "permission_denied",
+    "not_found",
+    "quota_exhausted",
+    "rate_limited",
+    "request_too_large",
+    TIMEOUT,
+    "conflict",
+    CANCELLED,
+    "server_error",
+    "overloaded",
+    "other",
+)
 # What the conventions say where a type exists and is not known.
 OTHER: Final = "_OTHER"

@@ -1,21 +1,27 @@
-"""However many names come from outside, there are so many series: models, providers, executors, servers, answers."""
+"""However many names come from outside, there are so many series: models, providers, servers, answers, error types."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from ai_lib_python import AiClient
+from ai_lib_python.errors import ErrorClass, RemoteError
 from ai_lib_python.pipeline import Pipeline
 from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.protocol.manifest import ProtocolManifest
-from ai_lib_python.resilience import CircuitBreakerConfig, ResilientConfig, ResilientExecutor
+from ai_lib_python.resilience import CircuitBreakerConfig, ResilientConfig, ResilientExecutor, RetryConfig
 from ai_lib_python.transport import HttpTransport
 
 from components import tripped
+from differential import operations
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, cardinality
-from provider import completion
+from provider import completion, delta
 from recorder import Recorder
 from resilient import own_components  # noqa: F401 - a fixture
 
@@ -26,7 +32,7 @@ OTHER = "_OTHER"
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> Any:
     """The runtime, instrumented, with limits that are soon reached, and what it exports."""
-    for name in ("MAX_PROVIDERS", "MAX_MODELS"):
+    for name in ("MAX_PROVIDERS", "MAX_MODELS", "MAX_ERROR_TYPES"):
         monkeypatch.setattr(cardinality, name, LIMIT)
     AiLibInstrumentor().instrument(**recorder.providers)
     yield recorder
@@ -146,3 +152,127 @@ async def test_executors_past_the_limit_are_one(
     opened = recorder.counts("ai_lib.circuit_breaker.transitions", "executor")
     assert opened == {**{f"executor-{number}": 1 for number in range(LIMIT)}, OTHER: MANY - LIMIT}
     assert states.keys() == opened.keys()
+
+
+# --- error types ---
+
+
+class ExplainedError(Exception):
+    """Says what is wrong where others say of what kind it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("no")
+        self.error_class = SimpleNamespace(value=f"Request {number} was refused. " * 4_000)
+
+
+def made(number: int) -> Exception:
+    error: Exception = type(f"E{number}", (Exception,), {"__module__": "made"})("no")
+    return error
+
+
+def enumerated(number: int) -> Exception:
+    enumeration: Any = Enum
+    kind = enumeration("Refusal", {"POLICY": f"policy_{number}_{'x' * 100_000}"}).POLICY
+    return RemoteError("no", status_code=400, error_class=kind, retryable=True)
+
+
+MADE = [f"made.E{number}" for number in range(MANY)]
+ENUMERATED = [f"policy_{number}_{'x' * 300}"[:256] for number in range(MANY)]
+
+
+def counted(types: list[str], times: int = 1) -> dict[str, int]:
+    """How often each type is counted: those past the limit as one."""
+    return {**dict.fromkeys(types[:LIMIT], times), OTHER: times * len(types[LIMIT:])}
+
+
+class Broken(httpx.AsyncByteStream):
+    """The body of a stream that tells its usage, and fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for frame in (delta("Hello"), {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 5}}):
+            yield b"data: %s\n\n" % json.dumps(frame).encode()
+        raise self._error
+
+
+def failing(errors: Iterable[Exception], *, late: bool = False) -> Any:
+    """A client whose requests fail with these, one after the other; late ones in the bodies of their answers."""
+    ai, coming = client("openai/gpt-4o"), iter(errors)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if late:
+            return httpx.Response(200, stream=Broken(next(coming)))
+        raise next(coming)
+
+    ai._transport._client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://provider.example")
+    return ai
+
+
+async def fail(ai: Any, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(Exception, match="no"):
+            await ai.chat().user("Hello?").execute()
+    await ai.close()
+
+
+def assert_counted(recorder: Recorder, expected: dict[str, int]) -> None:
+    """Assert how often each type is counted where failed calls and exchanges are."""
+    assert recorder.counts("ai_lib.errors", "type") == expected
+    assert recorder.counts("ai_lib.attempts", "type") == expected
+    assert recorder.counts("gen_ai.client.operation.duration", "error.type") == expected
+
+
+def failures(recorder: Recorder, name: str) -> list[Any]:
+    return [(span.attributes or {})["error.type"] for span in recorder.spans() if span.name == name]
+
+
+@pytest.mark.parametrize(("make", "types"), [(made, MADE), (enumerated, ENUMERATED)], ids=["classes", "members"])
+async def test_error_types_past_the_limit_are_one_but_on_spans(
+    limited: Recorder, make: Callable[[int], Exception], types: list[str]
+) -> None:
+    known = RemoteError("no", status_code=429, error_class=ErrorClass.RATE_LIMITED)
+    await fail(failing([*map(make, range(MANY)), known]), MANY + 1)
+
+    assert_counted(limited, {**counted(types), "rate_limited": 1})
+    for name in ("chat gpt-4o", "ai_lib.http.transport"):
+        assert failures(limited, name) == [*types, "rate_limited"]
+
+
+async def test_an_explanation_is_no_error_type(limited: Recorder) -> None:
+    await fail(failing(map(ExplainedError, range(MANY))), MANY)
+
+    assert_counted(limited, {f"{__name__}.ExplainedError": MANY})
+
+
+async def test_tokens_of_streams_that_failed_have_the_same_error_types(limited: Recorder) -> None:
+    ai = failing(map(made, range(MANY)), late=True)
+    for _ in range(MANY):
+        with pytest.raises(Exception, match="no"):
+            [_ async for _ in ai.chat().user("Hello?").stream()]
+    await ai.close()
+
+    assert limited.counts("gen_ai.client.token.usage", "error.type") == counted(MADE, times=2)
+    assert_counted(limited, counted(MADE))
+
+
+async def test_retries_have_the_same_error_types(limited: Recorder) -> None:
+    ai = failing(map(enumerated, [*range(MANY), 0]))
+    ai._executor = ResilientExecutor(ResilientConfig(retry=RetryConfig(max_retries=MANY, min_delay_ms=0)))
+    await fail(ai, 1)
+
+    for name in ("ai_lib.retries", "ai_lib.retry.delay"):
+        assert limited.counts(name, "type") == counted(ENUMERATED)
+    (call,) = operations(limited)
+    assert [(event.attributes or {})["error.type"] for event in call.events] == ENUMERATED
+
+
+async def test_fallbacks_have_the_same_error_types(limited: Recorder) -> None:
+    ai = failing(map(made, range(MANY)))
+    ai._fallbacks, ai._loader = ["nowhere/m"], ProtocolLoader(fallback_to_github=False)
+    await fail(ai, MANY)
+
+    assert limited.counts("ai_lib.fallbacks", "type") == counted(MADE)
+    turns = [event for call in operations(limited) for event in call.events]
+    assert [(turn.attributes or {})["error.type"] for turn in turns] == MADE
