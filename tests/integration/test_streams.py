@@ -222,6 +222,7 @@ async def test_frames_that_a_selector_drops_are_filtered(instrumented: Recorder)
         events(delta("Hi"), done=True),  # a done signal alone
         events(delta("Hi", finish="stop"), done=False),  # a finish reason alone
         events(delta("Hi"), b"data: [DONE]", done=False),  # a done signal without its delimiter
+        events(delta("Hi"), b"data: [DONE] \t\r\n", done=False),  # one with blanks instead
     ],
 )
 async def test_a_stream_that_says_its_end_is_completed(instrumented: Recorder, script: list[Step]) -> None:
@@ -354,6 +355,13 @@ async def test_an_error_frame_is_a_stream_error_though_the_stream_goes_on(instru
     assert (found, attributes["error.type"]) == ("error", "stream_error")
     assert errors == [{**LABELS, "type": "stream_error", "stage": "event.map"}]
     assert instrumented.span(OPERATION).status.description is None
+
+
+async def test_a_stream_that_quotes_its_done_signal_is_truncated(instrumented: Recorder) -> None:
+    async with provider(events(delta("data: [DONE]"), done=False)) as server:
+        await consume(server.base_url)
+
+    assert outcome(instrumented)[::2] == ("truncated", [])
 
 
 async def test_a_stream_that_stops_without_a_word_is_truncated(instrumented: Recorder) -> None:
