@@ -12,7 +12,7 @@ import httpx
 from opentelemetry.context import get_current
 
 from conftest import client
-from differential import Both, Run, compare, described
+from differential import MODEL, Both, Run, compare, described
 from opentelemetry_instrumentation_ailib.operation import Operation
 from provider import completion, delta
 from recorder import Recorder
@@ -114,9 +114,9 @@ def assert_recorded(recorder: Recorder, case: Case) -> None:
 # --- calls that something happens to while they are under way ---
 
 
-async def connected(handler: Handler | None = None) -> Any:
+async def connected(handler: Handler | None = None, model: str = MODEL) -> Any:
     """Return a client of the runtime whose provider is a function: by default one that answers what is asked."""
-    ai = await client(base_url=URL)
+    ai = await client(model, base_url=URL)
     transport = httpx.MockTransport(handler or answer)  # type: ignore[arg-type]
     ai._transport._client = httpx.AsyncClient(base_url=URL, transport=transport)
     return ai
