@@ -180,7 +180,15 @@ def test_of_thinking_in_many_texts_the_beginning_is_kept_and_the_rest_counted() 
     assert len(text) + int(count.removesuffix("]")) == 100_000
 
 
-@pytest.mark.parametrize("shorten", [masking.safe_message, lambda error: masking.masked(error.args[0], 512)])
+@pytest.mark.parametrize(
+    "shorten",
+    [
+        masking.safe_message,
+        lambda error: masking.safe_message(error, ["x" * 20]),
+        lambda error: masking.masked(error.args[0], 512),
+    ],
+    ids=["plain", "of secrets", "masked"],
+)
 def test_a_message_of_any_length_costs_the_same(shorten: Callable[[Any], str], peak: Callable[[], float]) -> None:
     error = ValueError(LONG)
     shorten(error)

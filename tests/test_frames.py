@@ -372,6 +372,31 @@ async def test_content_is_bounded_and_the_size_is_not(operation: Any, records: R
     assert record["size"] == size(frame) > 5000
 
 
+@pytest.mark.parametrize(
+    "text", ["x" * 200_000, 'é"\n' * 100_000, "\U0001f600" * 65_537], ids=["plain", "escaped", "wide"]
+)
+async def test_a_frame_of_long_texts_has_its_size_and_shows_its_beginning(
+    operation: Any, records: Records, text: str
+) -> None:
+    frame = {"choices": [{"delta": {"content": text}}], "more": [text, {"text": text}]}
+    await run(default(), operation, frame, content=True)
+    (record,) = records()
+    assert record["content"] == json.dumps(frame, ensure_ascii=False)[:1024]
+    assert record["size"] == size(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [{"a": [[0]] * 5_000 + ["x" * 70_000]}, json.loads("[" * 100 + '"x"' + "]" * 100)],
+    ids=["of many items", "deep"],
+)
+async def test_a_frame_of_any_shape_has_its_size(operation: Any, records: Records, frame: Any) -> None:
+    await run(default(), operation, {"a": frame}, content=True)
+    (record,) = records()
+    assert record["content"] == json.dumps({"a": frame})[:1024]
+    assert record["size"] == size({"a": frame})
+
+
 async def test_content_is_valid_text(operation: Any, records: Records) -> None:
     view = traced(default(), operation, content=True)
 

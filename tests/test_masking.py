@@ -5,13 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from base64 import b64encode
+from typing import Any
 
 import ai_lib_python  # noqa: F401 - where a call fails, the runtime is imported.
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from opentelemetry_instrumentation_ailib.masking import _MIN_PIECE, _without_pieces, credentials, forms, safe_message
+from opentelemetry_instrumentation_ailib.masking import (
+    _MIN_PIECE,
+    _without_pieces,
+    beginning,
+    credentials,
+    forms,
+    redacted,
+    safe_message,
+)
 
 # --- what is secret ---
 
@@ -65,6 +74,31 @@ def test_user_and_password_of_the_base_url_are_secret_together_and_the_password_
 )
 def test_a_secret_is_known_as_it_may_be_written(secret: str, written: str) -> None:
     assert written in forms(secret)
+
+
+@pytest.mark.parametrize("times", [1, 2, 300])
+@pytest.mark.parametrize("secret", ["me:s3/cr@t", "s3", "k" * 300], ids=["usual", "short", "long"])
+def test_the_beginning_of_a_text_is_that_of_the_text_without_secrets(secret: str, times: int) -> None:
+    """Wherever in it a secret begins, none is cut in two."""
+    known = forms(secret, "cr@t")
+    for before in range(140):
+        text = "x" * before + f"{secret}, " * times + "y" * 9_000
+        assert beginning(text, known, 100) == redacted(text, known)[:100]
+
+
+def test_what_is_behind_the_beginning_of_a_text_is_not_looked_at() -> None:
+    class Counted(str):
+        __slots__ = ()
+        looked_at = 0
+
+        def __getitem__(self, key: Any) -> str:
+            found = super().__getitem__(key)
+            Counted.looked_at += len(found)
+            return found
+
+    known = forms("me:s3/cr@t")
+    assert beginning(Counted("me:s3/cr@t, " * 1_000_000), known, 100) == ("***REDACTED***, " * 7)[:100]
+    assert Counted.looked_at < 2_000
 
 
 # --- messages ---

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
@@ -41,7 +41,7 @@ def safe_message(error: BaseException, secrets: Iterable[str] = ()) -> str | Non
     if not message:
         return None
     known = forms(*secrets)
-    return masked(_without_pieces(redacted(message, known)[: 4 * _MAX_MESSAGE], known), _MAX_MESSAGE)
+    return masked(_without_pieces(beginning(message, known, 4 * _MAX_MESSAGE), known), _MAX_MESSAGE)
 
 
 def _without_pieces(text: str, secrets: Iterable[str]) -> str:
@@ -71,6 +71,24 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     for form in secrets:
         text = text.replace(form, _REDACTED)
     return text
+
+
+def beginning(text: str, secrets: Sequence[str], length: int) -> str:
+    """Return the beginning of a text without secrets, of which no more is looked at than that takes.
+
+    Args:
+        text: The text, as long as it may be.
+        secrets: In all their forms.
+        length: How many characters are wanted.
+    """
+    # Where more follows, what ends a piece may be the beginning of a secret, with shorter ones in it.
+    margin = len(_REDACTED) * max(map(len, secrets), default=0)
+    seen = length + margin
+    while True:
+        known = redacted(text[:seen], secrets)
+        if seen >= len(text) or len(known) >= length + margin:
+            return known[:length]
+        seen *= 2
 
 
 def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:

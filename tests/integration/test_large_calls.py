@@ -14,6 +14,7 @@ from ai_lib_python.pipeline.decode import SSEDecoder
 from conftest import client
 from differential import BASE_URL, instrumentation, operations
 from in_process import connected
+from opentelemetry_instrumentation_ailib.loggers import TRACE
 from provider import completion, delta
 from recorder import Recorder
 
@@ -137,8 +138,15 @@ def assert_told(recorder: Recorder, messages: str, *, captured: bool) -> None:
     ids=["a prompt", "an answer", "the prompt of a stream", "a frame"],
 )
 async def test_to_tell_of_what_is_said_takes_a_little_memory(
-    recorder: Recorder, captured: bool, ask: Ask, prompt: str, said: str, messages: str
+    recorder: Recorder,
+    caplog: pytest.LogCaptureFixture,
+    captured: bool,
+    ask: Ask,
+    prompt: str,
+    said: str,
+    messages: str,
 ) -> None:
+    caplog.set_level(TRACE, "ai_lib")
     without = await most(ask, prompt, await talking(said))
     with instrumentation(recorder):
         instrumented = await most(ask, prompt, await talking(said))
