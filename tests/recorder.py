@@ -10,7 +10,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -18,6 +18,30 @@ Attributes = dict[str, Any]
 
 # Made once: each takes a pool of threads.
 RESOURCE = Resource.create()
+
+
+class Open(SpanProcessor):
+    """A span processor that knows which spans have begun and not ended.
+
+    Attributes:
+        begun: The names of all that have begun.
+        names: The names of those that have not ended.
+    """
+
+    # Threads share it: each step on a list is atomic.
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.names: list[str] = []
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        """Note a start."""
+        self.begun.append(span.name)
+        self.names.append(span.name)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Note an end."""
+        self.names.remove(span.name)
 
 
 class Recorder:

@@ -15,9 +15,9 @@ from unmoved import CALL, LABELS, STREAM, asked, connected, settle
 
 from differential import Both, operations
 from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, documented
-from recorder import Recorder
+from recorder import Open, Recorder
 
-THREADS, ROUNDS = 6, 10
+THREADS, ROUNDS, SWITCHES = 6, 10, 30
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -88,45 +88,62 @@ def patched() -> dict[str, Any]:
     return {f"{row.module}:{row.target}": vars(row.locate()[0]).get(row.locate()[1]) for row in rows}
 
 
-async def switch(recorder: Recorder, stop: Callable[[], bool]) -> int:
-    """Switch the instrumentation on and off until it is enough, and return how often."""
-    rounds = 0
-    while not stop():
-        AiLibInstrumentor().instrument(**recorder.providers)
-        await asyncio.sleep(0)
-        AiLibInstrumentor().uninstrument()
-        rounds += 1
-        await asyncio.sleep(0)
-    return rounds
-
-
-def assert_nothing_left(recorder: Recorder, originals: dict[str, Any]) -> None:
-    """Assert that all is as it was, and that every span that began has ended."""
-    assert all(found is originals[name] for name, found in patched().items())
-    assert [value for _, value in recorder.points("ai_lib.requests.in_flight")] in ([], [0])
-    began = {span.parent.span_id for span in recorder.spans() if span.parent}
-    assert began <= {span.context.span_id for span in recorder.spans()}
-
-
-async def test_on_and_off_from_the_loop_of_the_calls(recorder: Recorder) -> None:
-    originals, without = patched(), await ask_all()
-    asking = asyncio.ensure_future(ask_all())
-    rounds = await switch(recorder, asking.done)
-    assert Both({"all": without}, {"all": await asking}).differences() == []
-    assert rounds > 10
-    assert_nothing_left(recorder, originals)
-
-
-def test_on_and_off_from_another_thread(recorder: Recorder) -> None:
-    originals, without = patched(), asyncio.run(ask_all())
-    finished, rounds = threading.Event(), []
-    switching = threading.Thread(target=lambda: rounds.append(asyncio.run(switch(recorder, finished.is_set))))
-    switching.start()
+async def switch(recorder: Recorder, over: threading.Event) -> list[dict[str, Any]]:
+    """Switch the instrumentation on and off, time and again, and say when it is over. It asks nothing."""
     try:
-        for seen in in_threads(asyncio.new_event_loop, 3, ask_all):
-            assert Both({"all": without}, {"all": seen}).differences() == []
+        for _ in range(SWITCHES):
+            AiLibInstrumentor().instrument(**recorder.providers)
+            await asyncio.sleep(0)
+            AiLibInstrumentor().uninstrument()
+            await asyncio.sleep(0)
     finally:
-        finished.set()
-        switching.join()
-    assert rounds[0] > 1
-    assert_nothing_left(recorder, originals)
+        over.set()
+    return []
+
+
+async def ask_until(over: threading.Event) -> list[dict[str, Any]]:
+    """Ask in both ways, until it is over, with a client of the thread's own."""
+    ai = await connected()
+    seen: list[dict[str, Any]] = []
+    while not over.is_set():
+        seen += await asyncio.gather(asked(ai, "execute"), asked(ai, "stream"))
+    await ai.close()
+    await settle()
+    return seen
+
+
+@pytest.fixture
+def begun(recorder: Recorder) -> Open:
+    """The spans of a test as they begin and end."""
+    spans = Open()
+    recorder.tracer_provider.add_span_processor(spans)
+    return spans
+
+
+def assert_nothing_left(recorder: Recorder, begun: Open, originals: dict[str, Any], calls: int) -> None:
+    """Assert that all is as it was, and that every span that began has ended: those of some calls, not of all."""
+    assert all(found is originals[name] for name, found in patched().items())
+    assert begun.names == []
+    assert sorted(begun.begun) == recorder.names()
+    told = begun.begun.count(CALL[-1])
+    assert 0 < told < calls
+    assert recorder.points("ai_lib.requests") == [(LABELS, told)]
+    assert recorder.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+
+
+async def test_on_and_off_from_the_loop_of_the_calls(recorder: Recorder, begun: Open) -> None:
+    originals, without, over = patched(), await ask_all(1), threading.Event()
+    switching = asyncio.ensure_future(switch(recorder, over))
+    seen = await ask_until(over)
+    await switching
+    assert Both({"all": without * (len(seen) // 2)}, {"all": seen}).differences() == []
+    assert_nothing_left(recorder, begun, originals, len(seen))
+
+
+def test_on_and_off_from_another_thread(recorder: Recorder, begun: Open) -> None:
+    originals, without, over = patched(), asyncio.run(ask_all(1)), threading.Event()
+    mains = iter([switch(recorder, over), *(ask_until(over) for _ in range(3))])
+    all_seen = in_threads(asyncio.new_event_loop, 4, lambda: next(mains))
+    for seen in all_seen:
+        assert Both({"all": without * (len(seen) // 2)}, {"all": seen}).differences() == []
+    assert_nothing_left(recorder, begun, originals, sum(map(len, all_seen)))

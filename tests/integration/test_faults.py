@@ -19,7 +19,7 @@ from conftest import client
 from differential import Run, assert_books_balance, compare, encoded, operations
 from opentelemetry_instrumentation_ailib.attempts import Attempts
 from provider import body, completion, delta, provider
-from recorder import Recorder
+from recorder import Open, Recorder
 
 LABELS = {"provider": "openai", "model": "gpt-4o", "operation": "chat"}
 STAGES = ["ai_lib.request.compile", "ai_lib.http.transport", "ai_lib.pipeline.process", "ai_lib.event.map"]
@@ -63,19 +63,6 @@ class Refusing(SpanProcessor):
     def _refuse(self, moment: str, span: ReadableSpan) -> None:
         if moment == self._moment and span.name == self._name:
             raise RuntimeError("no such luck")
-
-
-class Open(SpanProcessor):
-    """A span processor that knows which spans have begun and not ended."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def on_start(self, span: Span, parent_context: Any = None) -> None:
-        self.names.append(span.name)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.names.remove(span.name)
 
 
 class Unreadable:

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from test_faults import Open, execute, stream
+from test_faults import execute, stream
 
 from differential import BASE_URL, assert_books_balance, compare
 from other_clients import embedder, opened
-from recorder import Recorder
+from recorder import Open, Recorder
 
 swallowed = pytest.mark.swallowed
 complains = pytest.mark.noisy("opentelemetry_instrumentation_ailib")

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from ai_lib_python.errors import RemoteError
 from ai_lib_python.transport import HttpTransport
-from opentelemetry.sdk.trace import Span, SpanProcessor
 from test_resilience_streams import BYTES, FRAMES, STREAMED
 
 from provider import Step, events
-from recorder import Recorder
+from recorder import Open, Recorder
 from resilient import (  # noqa: F401 - a fixture
     GPT,
     Seconds,
@@ -48,19 +47,6 @@ class Retrying(HttpTransport):
                     raise
 
 
-class Open(SpanProcessor):
-    """Knows the spans that have not ended."""
-
-    def __init__(self) -> None:
-        self.spans: list[str] = []
-
-    def on_start(self, span: Span, parent_context: Any = None) -> None:
-        self.spans.append(span.name)
-
-    def on_end(self, span: Any) -> None:
-        self.spans.remove(span.name)
-
-
 async def read(recorder: Recorder, *scripts: list[Step]) -> tuple[str, list[str]]:
     """Read a stream; return where its provider was, and the spans that are left open."""
     unended = Open()
@@ -70,7 +56,7 @@ async def read(recorder: Recorder, *scripts: list[Step]) -> tuple[str, list[str]
         recorder.tracer_provider.add_span_processor(unended)
         assert len([event async for event in ai.chat().user("?").stream()]) == len(FRAMES)
     assert len(server.requests) == len(scripts)
-    return server.base_url, unended.spans
+    return server.base_url, unended.names
 
 
 def exchange(base_url: str, status: int, error: str | None = None, *, resend: int = 0) -> Seen:
