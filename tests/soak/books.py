@@ -62,6 +62,10 @@ class Books:
         self.count("ai_lib.tokens", "input", by=given)
         self.count("ai_lib.tokens", "output", by=taken)
 
+    def total(self, metric: str) -> int:
+        """Return how many of something there were, whatever their labels."""
+        return sum(count for (name, _), count in self.counts.items() if name == metric)
+
     def add(self, other: Books) -> None:
         """Take over what somebody else counted."""
         self.counts.update(other.counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
@@ -29,6 +29,7 @@ FAILURES: Final = (
     ("refused", TRANSPORT_ERROR, TRANSPORT_ERROR),
     ("html", "json.decoder.JSONDecodeError", "ok"),
     ("list", "AttributeError", "ok"),
+    ("torn", "json.decoder.JSONDecodeError", "ok"),
 )
 
 
@@ -38,13 +39,13 @@ class Worker(Refusals):
     Args:
         clients: What it calls.
         name: A name that no other worker has, of this cycle or another.
-        names: The numbers of models that nobody has heard of.
+        another: Returns the number of a model that nobody has heard of.
     """
 
-    def __init__(self, clients: Clients, name: str, names: Iterator[int]) -> None:
+    def __init__(self, clients: Clients, name: str, another: Callable[[], int]) -> None:
         super().__init__(clients, name)
         self.made = 0
-        self._names = names
+        self._another = another
 
     async def work(self, seconds: float) -> None:
         """Make calls for a while."""
@@ -67,7 +68,7 @@ class Worker(Refusals):
             await self.unknown()
 
     async def plain(self) -> None:
-        await self._chat(self._clients.plain)
+        await self._chat(self._random.choice((self._clients.plain, self._clients.own)))
         self.books.attempts("ok")
 
     async def rated(self) -> None:
@@ -100,7 +101,8 @@ class Worker(Refusals):
     async def streamed(self, ending: Ending | None = None) -> None:
         ending = ending or self._random.choice(ENDINGS)
         (length,) = self._random.choices(LENGTHS, WEIGHTS)
-        request = self._request(self._clients.plain, ending.answer.format(length))
+        client = self._random.choice((self._clients.plain, self._clients.own))
+        request = self._request(client, ending.answer.format(length))
         events = (await request.stream_with_stats())[0] if self._random.random() < 0.3 else request.stream()
         reading = ending.read(events)
         del events
@@ -111,7 +113,7 @@ class Worker(Refusals):
         ending.count(self.books)
 
     async def unknown(self) -> None:
-        client = self._clients.fresh(f"model-{next(self._names)}")
+        client = self._clients.fresh(f"model-{self._another()}")
         await self._chat(client)
         self.books.attempts("ok")
         await self._fails(self._request(client, "status:404").execute(), "RemoteError")

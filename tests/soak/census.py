@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import statistics
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -92,3 +93,15 @@ def growth(figures: Sequence[float]) -> float:
     """Return by how much figures grew from the first third of them to the last, by the medians of the two."""
     third = max(len(figures) // 3, 1)
     return statistics.median(figures[-third:]) - statistics.median(figures[:third])
+
+
+@contextlib.contextmanager
+def quick_collections() -> Iterator[None]:
+    """Spare the garbage collector the modules."""
+    # What is imported stays: to look through it each time would take longer than what the soak is about.
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -18,6 +18,7 @@ from ai_lib_python.resilience import (
 from ai_lib_python.resilience.retry import JitterStrategy
 from ai_lib_python.telemetry import MetricsCollector
 from ai_lib_python.transport import HttpTransport
+from parts import Mapper, Transport
 from upstream import IN_PROCESS
 
 from opentelemetry_instrumentation_ailib import observe
@@ -41,6 +42,7 @@ class Clients:
         limited: One with a rate limiter.
         crowded: One that lets two calls in at a time.
         narrow: One that lets one call in, and others wait for a moment.
+        own: One whose transport and mapper the application wrote.
         noted: One with a collector and a tracer of its own.
         collector: That collector.
         remote: One whose provider is in another process, if there is one.
@@ -55,6 +57,7 @@ class Clients:
     limited: Any
     crowded: Any
     narrow: Any
+    own: Any
     noted: Any
     collector: Any
     remote: Any
@@ -72,6 +75,7 @@ class Clients:
         """
         noted, collector = await client(), MetricsCollector()
         observe(noted, metrics=collector, tracer=tracer)
+        manifest = await ProtocolLoader().load_provider("openai")
         return cls(
             plain=await client(),
             steady=await client(["anthropic/claude"], retry=_RETRY),
@@ -81,12 +85,13 @@ class Clients:
             limited=await client(rate_limit=RateLimiterConfig(requests_per_second=2000, burst_size=1)),
             crowded=await client(backpressure=BackpressureConfig(max_concurrent=2)),
             narrow=await client(backpressure=BackpressureConfig(max_concurrent=1, queue_timeout=0.002)),
+            own=_own(manifest),
             noted=noted,
             collector=collector,
             remote=None if remote is None else await AiClient.create(MODEL, base_url=remote),
             embedder=await embedder(IN_PROCESS),
             reranker=await reranker(IN_PROCESS) if SHARED else None,
-            manifest=await ProtocolLoader().load_provider("openai"),
+            manifest=manifest,
         )
 
     def fresh(self, model: str) -> Any:
@@ -103,6 +108,12 @@ class Clients:
         for each in vars(self).values():
             if hasattr(each, "close"):
                 await each.close()
+
+
+def _own(manifest: Any) -> Any:
+    pipeline = Pipeline.from_manifest(manifest)
+    transport = Transport(manifest, "gpt-4o", base_url_override=IN_PROCESS)
+    return AiClient(manifest, transport, pipeline.with_event_mapper(Mapper(pipeline._event_mapper)), MODEL)
 
 
 async def client(fallbacks: list[str] | None = None, **resilience: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import logging
 import os
@@ -15,18 +14,22 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, Final
 
-from ai_lib_python.telemetry import SpanExporter, Tracer
+from ai_lib_python.telemetry import Tracer
 from caller import Worker
-from census import OF_CALLS, Census, census, components, names_of_threads, settle
+from census import OF_CALLS, Census, census, components, names_of_threads, quick_collections, settle
 from clients import COMPONENTS, Clients, client
+from complaints import Complaints, complaints
 from findings import Result, Settings
-from outlets import Complaints, Outlets, complaints, outlets
+from hooks import Hooks
+from outlets import Dropped, Outlets, outlets
 from upstream import Upstream
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _THREADS: Final = 2
+_ROUNDS: Final = 10
+"""Of instrumentation, in a cycle in which no other thread makes calls."""
 # Of a stream that the garbage collector finds, the event loop closes each of the runtime's generators by itself, and
 # one of them may be in the midst of closing another. So it does without us.
 _COLLISIONS: Final = (
@@ -52,6 +55,7 @@ class Soak:
         self._heard = heard
         self._tell = tell
         self._upstream = Upstream()
+        self._hooks = Hooks()
         self._cycle = 0
         self._names: Iterator[int] = itertools.count()
 
@@ -76,8 +80,6 @@ class Soak:
 
     async def _one(self, seconds: float) -> None:
         before = len(names_of_threads())
-        # The same names each time: a round of instrumentation has the first of its own for labels.
-        self._names = itertools.count()
         with self._instrumented():
             held = await self._hold()
             await self._all(seconds)
@@ -102,12 +104,26 @@ class Soak:
         logging.getLogger("ai_lib").setLevel(5 if self._cycle % 4 == 2 else logging.INFO)
         if self._cycle % 3 == 1:
             os.environ[_CAPTURE] = "SPAN_AND_EVENT"
-        AiLibInstrumentor().instrument(**self._out.providers)
+        self._begin()
         try:
             yield
         finally:
             AiLibInstrumentor().uninstrument()
             os.environ.pop(_CAPTURE, None)
+
+    def _begin(self) -> None:
+        # The same names each time: a round of instrumentation has the first of its own for labels.
+        self._names = itertools.count()
+        hooks = self._hooks.arguments(completion=_CAPTURE in os.environ)
+        AiLibInstrumentor().instrument(**self._out.providers, **hooks)
+
+    async def _switch(self, seconds: float) -> None:
+        # In one step of the loop, with the calls of all workers under way: each of them counts.
+        for _ in range(1, _ROUNDS):
+            await asyncio.sleep(seconds / _ROUNDS)
+            AiLibInstrumentor().uninstrument()
+            self._begin()
+            self.result.rounds += 1
 
     async def _hold(self) -> Any:
         events = (await client()).chat().user(f"held-{self._cycle} stream:whole:3").stream()
@@ -143,12 +159,15 @@ class Soak:
         wide = self._settings.workers if name == "main" else 2
         opened: list[Clients] = []
         for number in range(wide):
-            source = self._out.tracer_provider.get_tracer("own") if number % 2 else Tracer("own", _Dropped())
+            source = self._out.tracer_provider.get_tracer("own") if number % 2 else Tracer("own", Dropped())
             opened.append(await Clients.open(self._settings.remote, source))
-            workers.append(Worker(opened[-1], f"{self._cycle}-{name}-{number}", self._names))
+            workers.append(Worker(opened[-1], f"{self._cycle}-{name}-{number}", lambda: next(self._names)))
         if self._cycle == 0:
             await asyncio.gather(*(worker.sweep(self._settings.names // wide + 1) for worker in workers))
-        ended = await asyncio.gather(*(worker.work(seconds) for worker in workers), return_exceptions=True)
+        busy = [worker.work(seconds) for worker in workers]
+        if self._cycle % 2 == 0:
+            busy.append(self._switch(seconds))
+        ended = await asyncio.gather(*busy, return_exceptions=True)
         for error in ended:
             if error is not None:
                 self._violated(f"{name}: {error!r}")
@@ -169,12 +188,18 @@ class Soak:
             if known[kind] < each * len(opened):
                 self._violated(f"{known[kind]} of {each * len(opened)} {kind} known")
 
-    def _judge(self, rest: Census, left: list[str], threads: int) -> None:
-        for difference in self.result.books.differences(self._out.reader):
+    def _judge_telemetry(self) -> None:
+        books = self.result.books
+        for difference in (
+            *books.differences(self._out.reader),
+            *self._out.differences(),
+            *self._hooks.differences(books, self._heard.swallowed.value),
+        ):
             self._violated(difference)
-        self.result.spans = started, ended = self._out.spans()
-        if started != ended:
-            self._violated(f"{started} spans started, {ended} ended")
+        self.result.spans, self.result.hooks = self._out.spans(), self._hooks.counts()
+
+    def _judge(self, rest: Census, left: list[str], threads: int) -> None:
+        self._judge_telemetry()
         if left:
             self._violated(f"tasks left: {left}")
         if len(rest.threads) != threads:
@@ -194,13 +219,6 @@ class Soak:
         self.result.lines = self._heard.lines
 
 
-class _Dropped(SpanExporter):
-    """An exporter of the runtime's kind that drops what it gets."""
-
-    def export(self, span: Any) -> None:
-        pass
-
-
 async def _unseen() -> None:
     # Nothing is instrumented, and nothing of it counts.
     ai = await client()
@@ -218,19 +236,8 @@ def run(settings: Settings, tell: Callable[[str], None]) -> Result:
         settings: How long and how wide.
         tell: Gets a line about each cycle.
     """
-    with warnings.catch_warnings(), complaints() as heard, outlets() as out, _quick_collections():
+    with warnings.catch_warnings(), complaints() as heard, outlets() as out, quick_collections():
         warnings.simplefilter("error")
         soak = Soak(settings, out, heard, tell)
         asyncio.run(soak.run())
     return soak.result
-
-
-@contextlib.contextmanager
-def _quick_collections() -> Iterator[None]:
-    # What is imported stays: to look through it each time would take longer than what the soak is about.
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -45,7 +45,9 @@ class Result:
         violations: What should not have been.
         lines: How many lines were logged about calls.
         collisions: How often the event loop closed two of the runtime's generators at a time.
-        spans: How many spans started, and how many ended.
+        spans: What became of how many spans.
+        rounds: How often instrumentation left and came back while calls were under way.
+        hooks: How often each hook was called, and how often one of them raised.
     """
 
     books: Books = field(default_factory=Books)
@@ -55,7 +57,9 @@ class Result:
     violations: list[str] = field(default_factory=list)
     lines: int = 0
     collisions: int = 0
-    spans: tuple[int, int] = (0, 0)
+    spans: dict[str, int] = field(default_factory=dict)
+    rounds: int = 0
+    hooks: dict[str, int] = field(default_factory=dict)
 
     def blocks_grown(self) -> float:
         """Return by how many blocks of memory the process grew after the warm-up."""

@@ -1,15 +1,15 @@
-"""Where the telemetry goes: counted, dropped, a part of it sent to a receiver that hangs now and then."""
+"""Where the telemetry goes: counted, dropped, refused, a part of it sent to a receiver that hangs now and then."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
-import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from ai_lib_python.telemetry import SpanExporter as RuntimeSpanExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from tally import Tally
 
 from receiver import receiver
 
@@ -27,23 +28,25 @@ _HANGS: Final = 20
 _SECONDS: Final = 0.2
 # What comes in such a moment has to fit in: a queue that is full drops spans, and says so.
 _QUEUE: Final = 500_000
+_SMALL_QUEUE: Final = 64
+"""The length of the one that is full."""
+
+
+class ExportError(Exception):
+    """What an exporter raises."""
 
 
 class _Counting(SpanProcessor):
-    """Counts spans. Each step of a count is atomic."""
+    """Counts spans."""
 
     def __init__(self) -> None:
-        self._started, self._ended = itertools.count(), itertools.count()
+        self.started, self.ended = Tally(), Tally()
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
-        next(self._started)
+        self.started.step()
 
     def on_end(self, span: ReadableSpan) -> None:
-        next(self._ended)
-
-    def counts(self) -> tuple[int, int]:
-        # To ask a count for its number would be a step of it.
-        return int(repr(self._started)[6:-1]), int(repr(self._ended)[6:-1])
+        self.ended.step()
 
 
 class _Some(BatchSpanProcessor):
@@ -58,14 +61,33 @@ class _NoSpans(SpanExporter):
     """Drops what it gets, and hangs now and then."""
 
     def __init__(self) -> None:
+        self.spans = 0
         self._exports = 0
         self._never = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans += len(spans)
         self._exports += 1
         if self._exports % _HANGS == 0:
             self._never.wait(_SECONDS)
         return SpanExportResult.SUCCESS
+
+
+class _Failing(_NoSpans):
+    """Takes what it gets, refuses it, and raises, in turn. While it hangs its queue fills up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = Counter({"taken": 0, "refused": 0, "lost": 0})
+        self._turns = itertools.cycle(self.made)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        super().export(spans)
+        turn = next(self._turns)
+        self.made[turn] += len(spans)
+        if turn == "lost":
+            raise ExportError
+        return SpanExportResult.SUCCESS if turn == "taken" else SpanExportResult.FAILURE
 
 
 class _NoLogs(LogRecordExporter):
@@ -79,6 +101,13 @@ class _NoLogs(LogRecordExporter):
         return True
 
 
+class Dropped(RuntimeSpanExporter):
+    """Drops what a tracer of the runtime's gets."""
+
+    def export(self, span: Any) -> None:
+        pass
+
+
 class Outlets:
     """Providers as an application has them.
 
@@ -87,13 +116,16 @@ class Outlets:
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._counting = _Counting()
+        self._counting, self._dropping, self._failing = _Counting(), _NoSpans(), _Failing()
         self.reader = InMemoryMetricReader()
         self.tracer_provider = TracerProvider(shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(self._counting)
-        self.tracer_provider.add_span_processor(BatchSpanProcessor(_NoSpans(), max_queue_size=_QUEUE))
+        self.tracer_provider.add_span_processor(BatchSpanProcessor(self._dropping, max_queue_size=_QUEUE))
         exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", timeout=10)
         self.tracer_provider.add_span_processor(_Some(exporter, max_queue_size=_QUEUE))
+        self.tracer_provider.add_span_processor(
+            BatchSpanProcessor(self._failing, max_queue_size=_SMALL_QUEUE, max_export_batch_size=_SMALL_QUEUE)
+        )
         # Exemplars fill up as long as there are buckets without one.
         self.meter_provider = MeterProvider(
             [self.reader], exemplar_filter=AlwaysOffExemplarFilter(), shutdown_on_exit=False
@@ -110,9 +142,21 @@ class Outlets:
             "logger_provider": self.logger_provider,
         }
 
-    def spans(self) -> tuple[int, int]:
-        """Return how many spans have started, and how many have ended."""
-        return self._counting.counts()
+    def spans(self) -> dict[str, int]:
+        """Return how many spans have started, ended and been exported, and what the exporter that fails made of its."""
+        return {
+            "started": self._counting.started.value,
+            "ended": self._counting.ended.value,
+            "exported": self._dropping.spans,
+            **self._failing.made,
+        }
+
+    def differences(self) -> list[str]:
+        """Return whether a span has not ended, or not been exported by the exporter that can."""
+        started, ended, exported, *_ = self.spans().values()
+        if started == ended == exported:
+            return []
+        return [f"{started} spans started, {ended} ended, {exported} exported"]
 
     def flush(self) -> None:
         """Wait until everything is delivered."""
@@ -143,49 +187,3 @@ def outlets() -> Iterator[Outlets]:
             yield made
         finally:
             made.shutdown()
-
-
-class Complaints(logging.Handler):
-    """What OpenTelemetry, asyncio and we complain of. The lines of ``ai_lib.*`` are counted and dropped.
-
-    Attributes:
-        heard: The first hundred of them.
-        lines: How many lines there were about calls.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.heard: list[str] = []
-        self.lines = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("ai_lib."):
-            self.lines += bool(record.getMessage())
-        elif record.levelno >= logging.WARNING and len(self.heard) < 100:
-            self.heard.append(f"{record.name}: {self.format(record)}")
-
-    def note(self, arguments: Any) -> None:
-        """Take what Python has to say of an exception that nobody caught."""
-        what = getattr(arguments, "exc_value", arguments)
-        self.heard.append(f"{what!r} in {getattr(arguments, 'object', None) or getattr(arguments, 'thread', None)!r}")
-
-
-@contextlib.contextmanager
-def complaints() -> Iterator[Complaints]:
-    """Listen to them all."""
-    heard, root, ours = Complaints(), logging.getLogger(), logging.getLogger("ai_lib")
-    hooks = sys.unraisablehook, threading.excepthook
-    level, propagates = ours.level, ours.propagate
-    root.addHandler(heard)
-    ours.addHandler(heard)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
-    sys.unraisablehook = threading.excepthook = heard.note
-    try:
-        yield heard
-    finally:
-        sys.unraisablehook, threading.excepthook = hooks
-        ours.setLevel(level)
-        ours.propagate = propagates
-        ours.removeHandler(heard)
-        root.removeHandler(heard)

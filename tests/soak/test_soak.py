@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import threading
@@ -15,6 +16,7 @@ from books import LABELS
 from census import Census
 from cycles import run
 from findings import Result, Settings
+from hooks import HookError
 
 from opentelemetry_instrumentation_ailib import operation_end
 from resilient import own_components  # noqa: F401 - a fixture
@@ -34,7 +36,11 @@ def test_nothing_is_left_over_and_everything_is_counted(mock: str) -> None:
     result = soaked(replace(SHORT, remote=mock))
     assert result.violations == []
     assert {metric for metric, _ in result.books.counts} == LABELS.keys() - {"ai_lib.requests.in_flight"}
-    assert min(result.spans) > 1000
+    assert result.spans["started"] > 1000
+    assert min(*result.hooks.values(), *result.spans.values()) > 0
+    # The queue in front of the exporter that fails was full.
+    assert sum(result.spans[made] for made in ("taken", "refused", "lost")) < result.spans["ended"]
+    assert result.rounds == 9 * len(result.rests[::2])
 
 
 # --- what is planted is found ---
@@ -72,6 +78,12 @@ def once(doing: Plant) -> Plant:
     return lambda operation: left.pop()(operation) if left else None
 
 
+def answer_again(operation: Any) -> None:
+    """Call the response hook once more. The first time that it is called, it raises."""
+    with contextlib.suppress(HookError):
+        operation.telemetry.response_hook(operation.span, None)
+
+
 PLANTS: dict[str, tuple[Plant, str]] = {
     "an attempt counted twice": (
         lambda operation: operation.telemetry.instruments.attempts.add(
@@ -87,6 +99,8 @@ PLANTS: dict[str, tuple[Plant, str]] = {
         lambda operation: operation.telemetry.tracer.start_span("x"),
         r"(\d+) spans started, (?!\1)\d+ ended",
     ),
+    "a hook called twice": (answer_again, r"hooks, response: (\d+) expected, (?!\1)\d+ counted"),
+    "what a hook raised, not swallowed": (answer_again, r"hooks, raised: (\d+) expected, (?!\1)\d+ counted"),
     "a complaint": (
         lambda operation: logging.getLogger("opentelemetry.planted").warning("Oh dear."),
         r"opentelemetry\.planted: Oh dear\.",

@@ -29,6 +29,14 @@ _FINISH: Final = _frame(delta(finish="stop"))
 _USAGE: Final = _frame({"choices": [], "usage": USAGE})
 _ERROR: Final = _frame({"error": {"message": "The model fell over.", "type": "server_error"}})
 _DONE: Final = b"data: [DONE]\n\n"
+_WIDE: Final = "data: {}\n\n".format(json.dumps(delta(" 字"), ensure_ascii=False)).encode()
+_TORN: Final = _WIDE[: _WIDE.index("字".encode()) + 1]
+_ODD: Final = 101
+"""So many bytes a piece has: they end in the midst of lines, of names, of characters."""
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    return (content[start : start + _ODD] for start in range(0, len(content), _ODD))
 
 
 class _Body(httpx.AsyncByteStream):
@@ -60,7 +68,9 @@ class _Body(httpx.AsyncByteStream):
 
 _STREAMS: Final[dict[str, Callable[[int], _Body]]] = {
     "whole": lambda chunks: _Body(chunks, _FINISH, _USAGE, _DONE),
+    "pieces": lambda chunks: _Body(0, *_pieces(_WIDE * chunks + _FINISH + _USAGE + _DONE)),
     "cut": _Body,
+    "torn": lambda chunks: _Body(0, *_pieces(_WIDE * chunks + _TORN)),
     "hang": lambda chunks: _Body(chunks, hangs=True),
     "break": lambda chunks: _Body(chunks, breaks=True),
     "error": lambda chunks: _Body(chunks, _ERROR, _FINISH, _DONE),
@@ -91,6 +101,7 @@ _ANSWERS: Final[dict[str, Callable[..., httpx.Response]]] = {
     "ok": lambda: _json(completion(usage=USAGE)),
     "html": lambda: httpx.Response(200, content=b"<html>"),
     "list": lambda: _json([]),
+    "torn": lambda: httpx.Response(200, headers=_JSON, content=_json(completion(usage=USAGE)).content[:-7]),
     "status": _status,
     "timeout": _time_out,
     "refused": _refuse,

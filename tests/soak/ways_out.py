@@ -123,7 +123,9 @@ ENDINGS: Final = (
     Ending("stream:whole:{}", _raise, "abandoned", raises="BodyError"),
     Ending("unused", _ignore, None),
     Ending("unused", _close_unread, None),
+    Ending("stream:pieces:{}", _whole, "completed", tokens=True),
     Ending("stream:cut:{}", _whole, "truncated"),
+    Ending("stream:torn:{}", _whole, "truncated"),
     Ending("stream:error:{}", _whole, "error", error="stream_error"),
     Ending("stream:break:{}", _whole, "error", **_FAILED),  # type: ignore[arg-type]
     Ending("stream:hang:{}", _cancel, "cancelled", error="cancelled", attempt="cancelled", raises="CancelledError"),
