@@ -49,12 +49,13 @@ class Recorder:
 
     def __init__(self, **tracer_provider: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider(**{"resource": RESOURCE, **tracer_provider})
+        # What is shut down when the process exits lives until then, and the records that it has exported keep operations.
+        self.tracer_provider = TracerProvider(**{"resource": RESOURCE, "shutdown_on_exit": False, **tracer_provider})
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider(metric_readers=[self.reader], resource=RESOURCE)
+        self.meter_provider = MeterProvider(metric_readers=[self.reader], resource=RESOURCE, shutdown_on_exit=False)
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
-        self.logger_provider = LoggerProvider(resource=RESOURCE)
+        self.logger_provider = LoggerProvider(resource=RESOURCE, shutdown_on_exit=False)
         self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
 
     @property
