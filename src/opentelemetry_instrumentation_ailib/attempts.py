@@ -26,7 +26,7 @@ class Attempts:
         fallbacks: Turns to another model.
         pending: The kind of the next exchange, where something decided on one.
         failed: Whether the last exchange failed.
-        abandoned: The models turned away from, each with the error type that was the reason.
+        abandoned: The providers turned away from, each with the error type that was the reason, and its stage.
     """
 
     model: str
@@ -36,7 +36,7 @@ class Attempts:
     fallbacks: int = 0
     pending: str | None = None
     failed: bool = False
-    abandoned: tuple[tuple[str, str], ...] = ()
+    abandoned: tuple[tuple[str, str, str], ...] = ()
 
     def begin(self) -> str:
         """Count an exchange that begins and return its kind: ``initial``, ``retry`` or ``fallback``."""
@@ -106,7 +106,7 @@ def note_fallback(operation: Operation, target: str, error: BaseException | None
     attempts.fallbacks += 1
     attempts.pending = semconv.FALLBACK
     origin, attempts.model = attempts.model, naming.text(target) or semconv.OTHER
-    attempts.abandoned += ((origin, kind),)
+    attempts.abandoned += ((operation.identity.provider, kind, operation.stage),)
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
     turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}

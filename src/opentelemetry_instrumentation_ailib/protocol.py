@@ -39,9 +39,9 @@ class _Load:
         self.telemetry = telemetry
         self._provider = naming.text(wanted.partition("/")[0]) or ""
         self._model = naming.model_name(wanted) if "/" in wanted else None
-        if self._operation is not None:
-            if loader is self._operation.loader:
-                note_fallback(self._operation, wanted, _last_error())
+        # Whatever else is loaded meanwhile is no stage of the call.
+        if self._operation is not None and loader is self._operation.loader:
+            note_fallback(self._operation, wanted, _last_error())
             self._operation.stage = semconv.PROTOCOL_LOAD
         self._began = now()
         context = self._outside = current()

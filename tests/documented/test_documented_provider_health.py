@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from ai_lib_python import AiClient
+from ai_lib_python.resilience import BackpressureConfig, CircuitBreakerConfig
+from ai_lib_python.telemetry import HealthChecker
 from ai_lib_python.transport import HttpTransport
 from asked import OK, SERVER_ERROR, calls, fresh_tracker, shown
 from opentelemetry.metrics import NoOpMeterProvider
@@ -22,6 +24,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from provider import Step, body, delta, events, provider
 from recorder import Recorder
+from resilient import chatting
 
 tracker = pytest.fixture(autouse=True)(fresh_tracker)
 
@@ -81,6 +84,70 @@ async def test_what_says_something_about_a_provider(name: str, instrumented: Rec
         await client.close()
     assert shown(instrumented) == ({} if status is None else {"openai": status})
     assert tracker.get_status("openai").value == (status or "unknown")
+
+
+CLAUDE = "anthropic/claude"
+FULL = BackpressureConfig(max_concurrent=1, queue_timeout=0.01)
+OPEN = CircuitBreakerConfig(failure_threshold=1, cooldown_seconds=3600)
+SLOW = [0.3, *OK]
+
+
+async def at_once(client: Any) -> None:
+    await asyncio.gather(*(plain(client) for _ in range(3)), return_exceptions=True)
+
+
+async def in_turn(client: Any) -> None:
+    for _ in range(3):
+        await asyncio.gather(plain(client), return_exceptions=True)
+
+
+# The calls; what is between them and the provider; what is answered; the fallbacks.
+TURNED_AWAY: dict[str, tuple[Callable[[Any], Awaitable[None]], dict[str, Any], list[list[Step]], list[str]]] = {
+    "never sent": (unsent, {}, [OK], [CLAUDE]),
+    "a full queue": (at_once, {"backpressure": FULL}, [SLOW], [CLAUDE]),
+    "an open breaker": (in_turn, {"circuit_breaker": OPEN}, [SERVER_ERROR], [CLAUDE]),
+    "a fallback without a manifest": (plain, {}, [SERVER_ERROR, OK], ["missing/m", CLAUDE]),
+    "an answer": (plain, {}, [body({"error": {"message": "No."}}, 404), OK], [CLAUDE]),
+}
+FOUND = {
+    "never sent": {},
+    "a full queue": {"openai": (1, None)},
+    "an open breaker": {"openai": (1, "server_error")},
+    "a fallback without a manifest": {"openai": (1, "server_error"), "anthropic": (1, None)},
+    "an answer": {"openai": (1, None)},
+}
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("name", TURNED_AWAY)
+async def test_what_says_nothing_about_a_provider_says_nothing_where_a_fallback_follows_either(name: str) -> None:
+    call, resilience, scripts, fallbacks = TURNED_AWAY[name]
+    async with (
+        provider(*scripts) as server,
+        chatting(server.base_url, fallbacks=fallbacks, **resilience) as client,
+    ):
+        await asyncio.gather(call(client), return_exceptions=True)
+    providers = (await HealthChecker().check()).details["providers"]
+    assert {known: (health["calls"], health["last_error"]) for known, health in providers.items()} == FOUND[name]
+
+
+class Asking(HttpTransport):
+    """A transport of the user's own that makes another client before it fails."""
+
+    async def request(self, *_: Any, **__: Any) -> Any:
+        await (await AiClient.create(CLAUDE)).close()
+        raise OSError("no route")
+
+
+async def test_a_manifest_that_somebody_else_loads_meanwhile_is_no_stage_of_the_call(
+    instrumented: Recorder, tracker: Any
+) -> None:
+    client = await AiClient.create("openai/gpt-4o", base_url="http://provider.example/v1")
+    client._transport.__class__ = Asking
+    with pytest.raises(OSError, match="no route"):
+        await plain(client)
+    assert tracker.get_status("openai").value == "unhealthy"
+    assert instrumented.counts("ai_lib.errors", "stage") == {"http.transport": 1}
 
 
 class Down(HttpTransport):

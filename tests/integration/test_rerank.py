@@ -42,8 +42,8 @@ def seen(*spans: tuple[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
 
 
 def at(stage_name: str) -> str:
-    """Return the stage in which an error counts: where stages cannot be seen, the client."""
-    return stage_name if SHARED else "client"
+    """Return the stage in which an error counts: where stages cannot be seen, the exchange."""
+    return stage_name if SHARED else "http.transport"
 
 
 async def test_a_call_to_the_mock_is_an_operation_span_with_its_stages(instrumented: Recorder, mock: str) -> None:
@@ -143,7 +143,7 @@ FAILURES: dict[str, tuple[list[Step], type[Exception], type[Exception], str, str
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, name: str) -> None:
     script, now, before, kind, kind_before, stage_name = FAILURES[name]
-    kind, stage_name = (kind, stage_name) if SHARED else (kind_before, "client")
+    kind, stage_name = (kind, stage_name) if SHARED else (kind_before, "http.transport")
     async with provider(script) as server, opened(await reranker(server.base_url, timeout=1.0)) as client:
         with pytest.raises(now if SHARED else before):
             await client.rerank("which?", TEXTS)
@@ -163,7 +163,17 @@ async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, name
 
 def seen_errors(kind: str, stage_name: str) -> list[str | None]:
     """Return the error types of the stages' spans."""
-    return {"http.transport": [None, kind], "pipeline.process": [None, None, kind], "client": []}[stage_name]
+    types = {"http.transport": [None, kind], "pipeline.process": [None, None, kind]}
+    return types[stage_name] if SHARED else []
+
+
+async def test_a_provider_that_refuses_is_unhealthy(instrumented: Recorder) -> None:
+    async with provider(body({"message": "No."}, 500)) as server, opened(await reranker(server.base_url)) as client:
+        with pytest.raises(RemoteError if SHARED else httpx.HTTPStatusError):
+            await client.rerank("which?", TEXTS)
+
+    health = instrumented.points("ai_lib.provider.health")
+    assert [labels for labels, shown in health if shown] == [{"provider": "explicit", "status": "unhealthy"}]
 
 
 async def test_a_cancelled_call_says_so(instrumented: Recorder) -> None:

@@ -129,7 +129,7 @@ async def test_a_failure_has_its_type_and_its_stage(instrumented: Recorder, call
     assert stages(instrumented, span) == seen(
         COMPILED, exchange(server.base_url, call.path, **answered, **{"error.type": kind})
     )
-    counted = {**labels(call), "type": kind, "stage": "http.transport" if SHARED else "client"}
+    counted = {**labels(call), "type": kind, "stage": "http.transport"}
     assert instrumented.points("ai_lib.errors") == [(counted, 1)]
     assert instrumented.points("ai_lib.attempts") == [
         ({"provider": "explicit", "model": call.model, "kind": "initial", "type": kind}, 1)
@@ -143,7 +143,7 @@ async def test_a_transcription_that_is_no_json_counts_for_its_processing(instrum
 
     kind = "json.decoder.JSONDecodeError"
     ((counted, _),) = instrumented.points("ai_lib.errors")
-    assert (counted["type"], counted["stage"]) == (kind, "pipeline.process" if SHARED else "client")
+    assert (counted["type"], counted["stage"]) == (kind, "pipeline.process" if SHARED else "http.transport")
     assert [attributes.get("error.type") for _, attributes in stages(instrumented, instrumented.span(SPAN))] == (
         [None, None, kind] if SHARED else []
     )

@@ -84,10 +84,10 @@ class Outcomes:
 
     def observe(self, operation: Operation, error: str | None) -> None:
         """Note what an operation that has ended says about the providers that it asked."""
-        for model, kind in operation.attempts.abandoned:
-            self._note(model.partition("/")[0], kind)
-        if error is None or _is_evidence(operation.stage, error):
-            self._note(operation.identity.provider, None if error in _ANSWERED else error)
+        ended = *operation.attempts.abandoned, (operation.identity.provider, error, operation.stage)
+        for provider, kind, stage in ended:
+            if kind is None or _is_evidence(stage, kind):
+                self._note(provider, None if kind in _ANSWERED else kind)
 
     def _note(self, provider: str, error: str | None) -> None:
         window = self._providers.get(provider)

@@ -61,6 +61,7 @@ def begin_operation(
         if not str(client._api_key).isprintable() or in_url(str(client._base_url), str(client._api_key)):
             operation.context = without_http_spans(operation.context)  # As an exchange does.
         operation.unseen = operation.attempts.begin()
+        operation.stage = semconv.HTTP_TRANSPORT  # As far as anyone can tell.
     else:
         operation.enter(semconv.REQUEST_COMPILE)
     return operation
