@@ -27,6 +27,7 @@ from opentelemetry_instrumentation_ailib.version import __version__
 SCOPE = "opentelemetry_instrumentation_ailib"
 
 _BUNDLE = create_key(__name__)
+_OWN: Final = "_ai_lib_bundle"
 _STAGES: Final[dict[str, Mapping[str, AttributeValue]]] = {stage: {semconv.STAGE: stage} for stage in semconv.STAGES}
 
 # Gets the operation, its answer, its error type and its duration in seconds.
@@ -68,18 +69,33 @@ def now() -> Moment:
 
 
 class Bundles:
-    """Bundles by client, each for as long as the client lives. What clients are equal to does not matter.
+    """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go."""
 
-    Attributes:
-        known: A reference to the client and the bundle, by the client's id.
-    """
+    __slots__ = ("_clients",)
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[weakref.ref[Any], Telemetry]] = {}
+        # By id, since clients may be equal.
+        self._clients: dict[int, weakref.ref[Any]] = {}
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        known, key = self.known, id(client)
-        known[key] = weakref.ref(client, lambda _: known.pop(key, None)), bundle
+        clients, key = self._clients, id(client)
+        vars(client)[_OWN] = self, bundle
+        clients[key] = weakref.ref(client, lambda _: clients.pop(key, None))
+
+    def get(self, client: Any) -> Telemetry | None:
+        """Return the bundle that a client has of its own, if it has one."""
+        if not self._clients:
+            return None
+        bundles, bundle = getattr(client, "__dict__", {}).get(_OWN, (None, None))
+        return bundle if bundles is self else None
+
+    def clear(self) -> None:
+        """Take the bundles from their clients."""
+        for reference in list(self._clients.values()):
+            client = reference()
+            if client is not None:
+                vars(client).pop(_OWN, None)
+        self._clients.clear()
 
 
 @dataclass(frozen=True)
@@ -95,6 +111,7 @@ class Telemetry:
         listeners: Whether anyone collects any of it.
         labels: What of the names from outside may be a label.
         clients: The bundles of clients that have one of their own.
+        collectors: Who gets the measurements besides.
         observers: Called with every operation that was heard and has ended, its answer, its error type and its
             duration in seconds.
         outcomes: Called with every operation that has ended, heard or not, and its error type.
@@ -112,6 +129,7 @@ class Telemetry:
     listeners: Listeners = field(default_factory=lambda: Listeners(measured=True))
     labels: Labels = field(default_factory=Labels)
     clients: Bundles = field(default_factory=Bundles)
+    collectors: tuple[Any, ...] = ()
     observers: tuple[Observer, ...] = ()
     outcomes: tuple[Callable[[Any, str | None], None], ...] = ()
     accountants: tuple[Callable[[Any, Answer], None], ...] = ()
@@ -147,8 +165,7 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        found = self.clients.known.get(id(client))
-        return self if found is None else found[1]
+        return self.clients.get(client) or self
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""

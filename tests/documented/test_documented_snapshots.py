@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -106,6 +108,42 @@ async def test_two_collectors_can_observe_one_client(instrumented: Recorder) -> 
     for collector in (first, second):
         assert samples(collector.export_prometheus(), "ai_lib_requests_total") == [(CHAT, 1.0)]
     assert instrumented.points("ai_lib.requests") == [(CHAT, 1)]
+
+
+async def test_what_a_collector_observes_already_it_is_not_told_twice(instrumented: Recorder) -> None:
+    collector = MetricsCollector()
+    async with provider(body(completion())) as server:
+        client = await built(server.base_url, collector)
+        for _ in range(2_000):
+            observe(client, metrics=collector)
+        await client.chat().user("Hello?").execute()
+        await client.close()
+    assert samples(collector.export_prometheus(), "ai_lib_requests_total") == [(CHAT, 1.0)]
+    assert collector.get_snapshot().total_requests == 1
+    assert instrumented.points("ai_lib.requests") == [(CHAT, 1)]
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_client_that_its_collector_leads_back_to_goes_with_it() -> None:
+    collector = MetricsCollector()
+    client = await built("http://127.0.0.1:9/v1", collector)
+    collector.add_callback(lambda *_, application=client: application)
+    await client.close()
+    gone = weakref.ref(client)
+    del client, collector
+    gc.collect()
+    assert gone() is None
+
+
+async def test_a_client_keeps_nothing_of_a_round_that_is_over(recorder: Recorder) -> None:
+    client = await built("http://127.0.0.1:9/v1")
+    before = dict(vars(client))
+    AiLibInstrumentor().instrument(**recorder.providers)
+    observe(client, metrics=MetricsCollector())
+    assert vars(client) != before
+    AiLibInstrumentor().uninstrument()
+    assert vars(client) == before
+    await client.close()
 
 
 async def test_observe_does_nothing_where_nothing_is_instrumented(recorder: Recorder) -> None:

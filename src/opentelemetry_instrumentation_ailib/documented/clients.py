@@ -41,9 +41,11 @@ def observe(client: Any, *, metrics: Any = None, tracer: Any = None) -> None:
 @guarded
 def _bundle(telemetry: Telemetry, collector: Any, tracer: Any) -> Telemetry | None:
     bundle = telemetry
-    if collector is not None:
+    # Who asks for the same again has it, and is not told everything twice.
+    if collector is not None and all(known is not collector for known in bundle.collectors):
         bundle = replace(
             bundle,
+            collectors=(*bundle.collectors, collector),
             instruments=metrics.instruments(collector, bundle.instruments),
             observers=(*bundle.observers, metrics.observer(collector)),
         )
