@@ -49,7 +49,7 @@ class Recorder:
 
     def __init__(self, **tracer_provider: Any) -> None:
         self._exporter = InMemorySpanExporter()
-        # What is shut down when the process exits lives until then, and the records that it has exported keep operations.
+        # What is shut down when the process exits lives until then, and with it operations that its records keep.
         self.tracer_provider = TracerProvider(**{"resource": RESOURCE, "shutdown_on_exit": False, **tracer_provider})
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.reader = InMemoryMetricReader()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import pytest
@@ -172,6 +172,15 @@ def test_the_id_is_no_default_of_a_field_in_a_subclass_of_the_applications() -> 
     assert Stats(request_id="web-42").request_id == "web-42"
     with pytest.raises(TypeError, match="request_id"):
         Stats()  # type: ignore[call-arg]
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("name", ["trace_id", "traceparent"])
+def test_what_is_not_known_is_no_default_of_such_a_field_either(name: str) -> None:
+    stats: Any = make_dataclass("Stats", [(name, str)], bases=(CallStats,), kw_only=True)
+    assert getattr(stats(**{name: "own"}), name) == "own"
+    with pytest.raises(TypeError, match=name):
+        stats()
 
 
 @pytest.mark.usefixtures("instrumented")

@@ -235,6 +235,19 @@ def test_arguments_that_do_not_fit_are_refused_at_once() -> None:
 # --- where there is nothing to join ---
 
 
+def test_a_span_below_one_that_is_older_than_the_instrumentation_stays_in_its_trace(recorder: Recorder) -> None:
+    tracer = Tracer("mine", InMemoryExporter())
+    with tracer.span("older") as older:
+        AiLibInstrumentor().instrument(**recorder.providers)
+        try:
+            with tracer.span("inner") as inner:
+                pass
+        finally:
+            AiLibInstrumentor().uninstrument()
+    assert (inner.trace_id, inner.parent_context) == (older.trace_id, older.context)
+    assert recorder.names() == ["inner"]
+
+
 def test_without_an_sdk_spans_below_a_remote_parent_nest() -> None:
     exporter, ids = InMemoryExporter(), trace.SpanContext(1, 2, is_remote=True)
     others = trace.SpanContext(3, 4, is_remote=True)

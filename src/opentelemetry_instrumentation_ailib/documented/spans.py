@@ -103,8 +103,9 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
     if context.span_id == parent.span_id:
         # Without an SDK there is no span but the parent. The runtime's spans are below it, and then below each other.
         return _Twin(None, attach(set_value(_ABOVE, parent.span_id)))
-    span.context = runtime_context(context)
-    span.parent_context = runtime_context(parent) if parent.is_valid else None
+    if parent.is_valid or span.parent_context is None:  # Else it is below one that is older than the instrumentation.
+        span.context = runtime_context(context)
+        span.parent_context = runtime_context(parent) if parent.is_valid else None
     return _Twin(twin, attach(set_span_in_context(twin)))
 
 

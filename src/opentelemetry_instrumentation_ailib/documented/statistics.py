@@ -50,10 +50,18 @@ class _RequestId:
         return str(statistics.client_request_id)
 
 
+class _Unknown:
+    """What is not known yet, or never. What is set in its place stays."""
+
+    def __get__(self, statistics: Any, owner: Any = None) -> None:
+        if statistics is None:
+            raise AttributeError  # As above.
+
+
 _MODULE = "ai_lib_python.client.response"
 
 ROWS = (
     Addition(_MODULE, "CallStats.request_id", lambda _: _RequestId()),
-    Addition(_MODULE, "CallStats.trace_id", lambda _: None),
-    Addition(_MODULE, "CallStats.traceparent", lambda _: None),
+    Addition(_MODULE, "CallStats.trace_id", lambda _: _Unknown()),
+    Addition(_MODULE, "CallStats.traceparent", lambda _: _Unknown()),
 )
