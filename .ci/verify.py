@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+RELEASES = ("1.0.1", "1.1.0")
 # The release of ai-lib-python that a test environment must have installed.
-RUNTIMES = {"oldest": re.compile(r"1\.0\.0"), "newest": re.compile(r"1\.(?!0\.0$).*")}
-EXPECTED = [f"py{python.replace('.', '')}-{runtime}" for python in PYTHONS for runtime in RUNTIMES]
+RUNTIMES = {
+    "oldest": re.compile(r"1\.0\.0"),
+    "newest": re.compile(r"1\.(?!0\.|1\.).*"),
+    **{release: re.compile(re.escape(release)) for release in RELEASES},
+}
+EXPECTED = [f"py{python.replace('.', '')}-{runtime}" for python in PYTHONS for runtime in ("oldest", "newest")]
+BETWEEN = [f"runtime-{release}" for release in RELEASES]
 
 # "=== 3 failed, 900 passed, 1 error in 61.20s (0:01:01) ===", with or without its rules.
 CLOSING = re.compile(r"^(?:=+ )?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s(?: \([\d:]+\))?(?: =+)?$", re.MULTILINE)
@@ -29,18 +35,19 @@ def problem(name: str, environment: dict[str, Any]) -> str | None:
     print(f"{name}: Python {python}, ai-lib-python {runtime}, {result['duration']:.0f} s")
     if not result["success"]:
         return f"{name} failed"
-    if "py" + "".join(python.split(".")[:2]) != name.split("-")[0]:
+    interpreter, release = name.split("-")
+    if interpreter not in ("py" + "".join(python.split(".")[:2]), "runtime"):
         return f"{name} ran on Python {python}"
-    if not RUNTIMES[name.split("-")[1]].fullmatch(runtime):
+    if not RUNTIMES[release].fullmatch(runtime):
         return f"{name} ran with ai-lib-python {runtime}"
     return None
 
 
-def verify(report: Path) -> int:
+def verify(report: Path, expected: list[str]) -> int:
     """Return 1 if an environment is missing, was skipped, failed or ran on something else; 0 otherwise."""
     environments = json.loads(report.read_text("utf-8"))["testenvs"]
-    problems = [found for name in EXPECTED if (found := problem(name, environments.get(name, {})))]
-    print(*problems or [f"All {len(EXPECTED)} ran."], sep="\n")
+    problems = [found for name in expected if (found := problem(name, environments.get(name, {})))]
+    print(*problems or [f"All {len(expected)} ran."], sep="\n")
     return 1 if problems else 0
 
 
@@ -59,4 +66,7 @@ def totals(log: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(totals(Path(sys.argv[2])) if sys.argv[1] == "--totals" else verify(Path(sys.argv[1])))
+    *options, path = sys.argv[1:]
+    if "--totals" in options:
+        sys.exit(totals(Path(path)))
+    sys.exit(verify(Path(path), BETWEEN if "--between" in options else EXPECTED))
