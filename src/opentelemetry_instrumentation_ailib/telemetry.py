@@ -69,33 +69,34 @@ def now() -> Moment:
 
 
 class Bundles:
-    """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go."""
+    """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go.
 
-    __slots__ = ("_clients",)
+    Attributes:
+        clients: The clients that have one, by their ids, since they may be equal.
+    """
+
+    __slots__ = ("clients",)
 
     def __init__(self) -> None:
-        # By id, since clients may be equal.
-        self._clients: dict[int, weakref.ref[Any]] = {}
+        self.clients: dict[int, weakref.ref[Any]] = {}
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        clients, key = self._clients, id(client)
+        clients, key = self.clients, id(client)
         vars(client)[_OWN] = self, bundle
         clients[key] = weakref.ref(client, lambda _: clients.pop(key, None))
 
     def get(self, client: Any) -> Telemetry | None:
         """Return the bundle that a client has of its own, if it has one."""
-        if not self._clients:
-            return None
         bundles, bundle = getattr(client, "__dict__", {}).get(_OWN, (None, None))
         return bundle if bundles is self else None
 
     def clear(self) -> None:
         """Take the bundles from their clients."""
-        for reference in list(self._clients.values()):
+        for reference in list(self.clients.values()):
             client = reference()
             if client is not None:
                 vars(client).pop(_OWN, None)
-        self._clients.clear()
+        self.clients.clear()
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        return self.clients.get(client) or self
+        own = self.clients.get(client) if self.clients.clients else None
+        return own or self
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""

@@ -67,7 +67,7 @@ def _begin(
         # A transport of the user's own may have none.
         base_url=str(getattr(client._transport, "_base_url", "")),
         request=builder,
-        describe=partial(_request_attributes, builder, stream),
+        describe=partial(_request_attributes, builder, stream) if heard else dict,
         heard=heard,
     )
     operation.target = client._manifest, client._model_id
