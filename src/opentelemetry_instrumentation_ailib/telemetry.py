@@ -72,18 +72,18 @@ class Bundles:
     """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go.
 
     Attributes:
-        clients: The clients that have one, by their ids, since they may be equal.
+        known: The clients that have one, by their ids, since they may be equal.
     """
 
-    __slots__ = ("clients",)
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self.clients: dict[int, weakref.ref[Any]] = {}
+        self.known: dict[int, weakref.ref[Any]] = {}
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        clients, key = self.clients, id(client)
+        known, key = self.known, id(client)
         vars(client)[_OWN] = self, bundle
-        clients[key] = weakref.ref(client, lambda _: clients.pop(key, None))
+        known[key] = weakref.ref(client, lambda _: known.pop(key, None))
 
     def get(self, client: Any) -> Telemetry | None:
         """Return the bundle that a client has of its own, if it has one."""
@@ -92,11 +92,11 @@ class Bundles:
 
     def clear(self) -> None:
         """Take the bundles from their clients."""
-        for reference in list(self.clients.values()):
+        for reference in list(self.known.values()):
             client = reference()
             if client is not None:
                 vars(client).pop(_OWN, None)
-        self.clients.clear()
+        self.known.clear()
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        own = self.clients.get(client) if self.clients.clients else None
+        own = self.clients.get(client) if self.clients.known else None
         return own or self
 
     def prevailing(self) -> Telemetry:
