@@ -40,11 +40,11 @@ def parse(values: list[str] | None) -> argparse.Namespace:
     if arguments.calls < 1 or sorted({1, *at_once}) != [1, *at_once] or sorted({0, *chunks}) != [0, *chunks]:
         parser.error("calls, calls at once and chunks must be positive, and the numbers must ascend")
     if arguments.calls_for_memory is None:
-        arguments.calls_for_memory = 2_000 if arguments.quick else 20_000
+        arguments.calls_for_memory = 4_500 if arguments.quick else 30_000
     if arguments.starts is None:
         arguments.starts = 3 if arguments.quick else 5
-    if arguments.calls_for_memory < 4:
-        parser.error("memory needs four calls to tell a difference")
+    if arguments.calls_for_memory < 3:
+        parser.error("memory needs three calls to tell a difference")
     if min(arguments.starts, arguments.open_streams, arguments.series) < 1:
         parser.error("starts, open streams and series must be positive")
     return arguments
@@ -68,7 +68,7 @@ def _amounts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", type=int, help="processes started for each figure of the start (5; 3 if quick)")
     parser.add_argument("--open-streams", type=int, default=200, help="streams open at once while memory is looked at")
     parser.add_argument(
-        "--calls-for-memory", type=int, help="calls after which memory is looked at (20,000; 2,000 if quick)"
+        "--calls-for-memory", type=int, help="calls after which memory is looked at (30,000; 4,500 if quick)"
     )
     parser.add_argument("--series", type=int, default=2_000, help="series of the scrape")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave others' instrumentations out")

@@ -168,7 +168,9 @@ FACTS: Final = (
     Fact("memory of an open stream, no SDK (bytes)", "memory", API_TIMED, 3 * 1024.0),
     Fact("memory of an open stream (bytes)", "memory", SDK_TIMED, 3 * 1024.0, NEVER),
     Fact("memory of an open stream, its spans apart", "memory", OWN, 3 * 1024.0, NEVER),
-    Fact("memory that many calls leave (bytes)", "memory", "growth", 256 * 1024.0),
+    # An object that calls of one ending leave is 0.09.
+    Fact("memory that a call leaves (blocks)", "memory", "blocks_a_call", 0.05),
+    Fact("memory that a call leaves (bytes)", "memory", "bytes_a_call", 8.0),
 )
 
 

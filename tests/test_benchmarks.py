@@ -130,8 +130,10 @@ def _check_sections(figures: dict[str, Any]) -> None:
     assert figures["startup"]["modules"]["opentelemetry_instrumentation_ailib"] > 40
     assert set(figures["memory"]) == {
         *("no SDK, chunk timing", "sampled out, chunk timing", "every signal, chunk timing", "every signal, content"),
-        *("its spans alone, by hand", "every signal, without its spans", "calls", "names", "some", "all", "growth"),
+        *("its spans alone, by hand", "every signal, without its spans"),
+        *("calls", "names", "some", "blocks", "blocks_a_call"),
     }
+    assert [figures["memory"][name] for name in ("calls", "names", "some")] == [33, 11, 22]
     assert figures["scrape"]["series"] >= 150
     assert [row["name"] for row in figures["budgets"] if row["enforced"] == "on request"] == [
         "call, uninstrumented: total / not installed",
@@ -148,7 +150,7 @@ def _check_sections(figures: dict[str, Any]) -> None:
         "instrument() (ms)": 50.0,
         "modules of the runtime that we import": 0.0,
         "memory of an open stream, no SDK (bytes)": 3 * 1024,
-        "memory that many calls leave (bytes)": 262144.0,
+        "memory that a call leaves (blocks)": 0.05,
     }
 
 
@@ -247,6 +249,38 @@ def test_the_median_decides_whether_a_budget_is_broken_by_more_than_the_allowanc
     assert module("budgets").Row("x", median, minimum, 1.5).verdict(0.1) == verdict
 
 
+@pytest.mark.parametrize(
+    ("many", "rows"),
+    [
+        (34, {"memory that a call leaves (blocks)": 0.5}),
+        (33, {"memory that a call leaves (blocks)": 0.5, "memory that a call leaves (bytes)": 2.0}),
+    ],
+)
+async def test_what_a_call_leaves_is_the_difference_of_two_marks_and_bytes_need_many_calls(
+    module: Module, monkeypatch: pytest.MonkeyPatch, many: int, rows: dict[str, float]
+) -> None:
+    """Of 100 calls, 99 are made, each name three times; 66 before the first mark."""
+    memory, budgets = module("memory"), module("budgets")
+    marks = iter([(1_000, 50_000), (1_016.5, 50_066)])
+    monkeypatch.setattr(memory, "_MANY", many)
+    monkeypatch.setattr(memory, "_held", lambda: next(marks))
+    found = await memory.growth(100)
+    assert [found[name] for name in ("calls", "names", "some")] == [99, 33, 66]
+    assert {row.name: row.median for row in budgets.rows(budgets.Results({}, {"memory": found}))} == rows
+
+
+async def test_every_object_that_a_call_leaves_is_counted(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it can be told by nothing else."""
+    memory = module("memory")
+    kept: list[object] = []
+
+    async def make(self: object, number: int) -> None:
+        kept.extend(object() for _ in range(1_000))
+
+    monkeypatch.setattr(memory.Endings, "make", make)
+    assert (await memory.growth(30))["blocks_a_call"] == pytest.approx(1_000, abs=50)
+
+
 def test_a_figure_without_a_budget_has_no_verdict(module: Module) -> None:
     """However large it is."""
     assert module("budgets").Row("x", 1e9, 1e9).verdict(0.0) == ""
@@ -257,7 +291,7 @@ def test_a_figure_without_a_budget_has_no_verdict(module: Module) -> None:
     [
         (["--chunks", "1", "5", "5", "9"], "the numbers must ascend"),
         (["--at-once", "1", "2"], "the numbers must ascend"),
-        (["--calls-for-memory", "3"], "memory needs four calls"),
+        (["--calls-for-memory", "2"], "memory needs three calls"),
     ],
 )
 def test_refuses_amounts_between_which_there_is_no_difference(arguments: list[str], complaint: str) -> None:
