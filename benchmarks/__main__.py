@@ -20,15 +20,19 @@ from measure import Measured, Settings, measure
 from peers import Peers
 from picture import draw
 from report import budget_table, cost_table, document, exit_code, machine
-from variants import ABSENT, Variants
+from variants import ABSENT, GONE, Variants, essentials, everything
 from workload import Workload
 
 
 async def _timed(workload: Workload, arguments: Namespace, chosen: Settings) -> tuple[Results, dict[str, Any]]:
     emitted = await same_signals(workload)
     peers = await Peers.create() if arguments.peers else None
-    with Variants(workload) as ours, elsewhere(ABSENT) as absent:
-        compared: list[Measured] = [absent, *ours, *(peers.variants if peers else ())]
+    with (
+        elsewhere(ABSENT, everything) as absent,
+        elsewhere(GONE, essentials, uninstrumented=True) as gone,
+        Variants(workload) as ours,
+    ):
+        compared: list[Measured] = [absent, gone, *ours, *(peers.variants if peers else ())]
         samples, share = await measure(compared, chosen)
         sections: dict[str, dict[str, Any]] = {
             "memory": await memory.open_streams(workload, ours, arguments.open_streams)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from loads import CLOCKS
-from measure import Settings
+from measure import QUICK, Settings
 
 _DESCRIPTION = """\
 Prints what the instrumentation costs: the CPU or wall-clock time of a call and of a chunk of a stream, alone and many
@@ -36,13 +37,10 @@ def parse(values: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the figures, in SVG")
     arguments = parser.parse_args(values)
+    _fill(arguments)
     chunks, at_once = arguments.chunks, arguments.at_once
     if arguments.calls < 1 or sorted({1, *at_once}) != [1, *at_once] or sorted({0, *chunks}) != [0, *chunks]:
         parser.error("calls, calls at once and chunks must be positive, and the numbers must ascend")
-    if arguments.calls_for_memory is None:
-        arguments.calls_for_memory = 4_500 if arguments.quick else 30_000
-    if arguments.starts is None:
-        arguments.starts = 3 if arguments.quick else 5
     if arguments.calls_for_memory < 3:
         parser.error("memory needs three calls to tell a difference")
     if min(arguments.starts, arguments.open_streams, arguments.series) < 1:
@@ -50,23 +48,27 @@ def parse(values: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
+_QUICK: Final = {**vars(QUICK), "starts": 3, "open_streams": 50, "calls_for_memory": 4_500}
+_WHOLE: Final = {**vars(Settings()), "starts": 5, "open_streams": 200, "calls_for_memory": 30_000}
+
+
+def _fill(arguments: argparse.Namespace) -> None:
+    """Set the amounts that were not given."""
+    for name, amount in (_QUICK if arguments.quick else _WHOLE).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, amount)
+
+
 def _amounts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="measure for 20 seconds instead of 180")
+    parser.add_argument("--quick", action="store_true", help="measure less of everything, for 40 seconds and not 180")
     parser.add_argument("--seconds", type=float, help="measure for so long; one round is made in any case")
-    parser.add_argument("--calls", type=int, default=Settings.calls, help="calls in a sample")
+    parser.add_argument("--calls", type=int, help="calls in a sample (25; 10 if quick)")
+    parser.add_argument("--at-once", type=int, nargs=2, metavar=("FEW", "MANY"), help="how many calls at once")
     parser.add_argument(
-        "--at-once", type=int, nargs=2, default=Settings.at_once, metavar=("FEW", "MANY"), help="how many calls at once"
-    )
-    parser.add_argument(
-        "--chunks",
-        type=int,
-        nargs=4,
-        default=Settings.chunks,
-        metavar=("ONE", "SHORT", "LONG", "LONGEST"),
-        help="chunks of the streams",
+        "--chunks", type=int, nargs=4, metavar=("ONE", "SHORT", "LONG", "LONGEST"), help="chunks of the streams"
     )
     parser.add_argument("--starts", type=int, help="processes started for each figure of the start (5; 3 if quick)")
-    parser.add_argument("--open-streams", type=int, default=200, help="streams open at once while memory is looked at")
+    parser.add_argument("--open-streams", type=int, help="streams open at once for their memory (200; 50 if quick)")
     parser.add_argument(
         "--calls-for-memory", type=int, help="calls after which memory is looked at (30,000; 4,500 if quick)"
     )
@@ -98,8 +100,6 @@ def _verdicts(parser: argparse.ArgumentParser) -> None:
 
 def settings(arguments: argparse.Namespace) -> Settings:
     """Return what the arguments say of the timings."""
-    seconds = arguments.seconds
-    if seconds is None:
-        seconds = 20.0 if arguments.quick else Settings.seconds
-    few, many = arguments.at_once
-    return Settings(seconds, arguments.calls, (few, many), tuple(arguments.chunks), arguments.clock)
+    return Settings(
+        arguments.seconds, arguments.calls, tuple(arguments.at_once), tuple(arguments.chunks), arguments.clock
+    )

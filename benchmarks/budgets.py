@@ -15,6 +15,7 @@ from variants import (
     API,
     API_TIMED,
     BARE,
+    GONE,
     OUT,
     OUT_FLOOR,
     OUT_TIMED,
@@ -128,7 +129,7 @@ COMPARISONS: Final = (
     Comparison("call, sampled out: total / floor", _ratio, _of(CALL, OUT, OUT_FLOOR), 1.2),
     Comparison("call, sampled out: overhead / floor's", _overheads, _of(CALL, OUT, BARE, OUT_FLOOR, BARE)),
     Comparison("call, no SDK: overhead (µs)", _difference, _of(CALL, API, BARE), 15.0),
-    Comparison("call, uninstrumented: total / not installed", _ratio, _of(CALL, BARE, ABSENT), 1.0, ON_REQUEST),
+    Comparison("call, uninstrumented: total / not installed", _ratio, _of(CALL, GONE, ABSENT), 1.0, ALWAYS),
     Comparison("stream: overhead / floor's", _overheads, _of(OPENING, SDK, BARE, SDK_FLOOR, BARE)),
     Comparison("chunk: overhead / runtime's", _share, _of(CHUNK, SDK, BARE), 0.10, ON_REQUEST),
     Comparison("chunk: overhead (µs)", _difference, _of(CHUNK, SDK, BARE), 1.5, ON_REQUEST),
@@ -138,8 +139,9 @@ COMPARISONS: Final = (
     Comparison("chunk, timed: overhead / cheapest peer's", _overheads, _of(CHUNK, SDK_TIMED, BARE, CHEAPEST, OPENAI)),
     Comparison("chunk, timed: late / before", _ratio, [(SDK_TIMED, LATE), (SDK_TIMED, CHUNK)], 1.1, ALWAYS),
     Comparison("chunk, timed, sampled out: total / floor", _ratio, _of(CHUNK, OUT_TIMED, OUT_TIMED_FLOOR)),
+    Comparison("chunk, no SDK: overhead (µs)", _difference, _of(CHUNK, API, BARE), 0.7, ON_REQUEST),
     Comparison("chunk, timed, no SDK: overhead (µs)", _difference, _of(CHUNK, API_TIMED, BARE), 0.7, ON_REQUEST),
-    Comparison("chunk, uninstrumented: total / not installed", _ratio, _of(CHUNK, BARE, ABSENT), 1.0, ON_REQUEST),
+    Comparison("chunk, uninstrumented: total / not installed", _ratio, _of(CHUNK, GONE, ABSENT), 1.0, ALWAYS),
 )
 
 

@@ -11,7 +11,7 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from loads import CALLS, STREAM, Load
 
@@ -47,6 +47,10 @@ class Settings:
             *(Load(STREAM, size, max(1, min(self.calls, short // size))) for size in self.chunks[:-1]),
             Load(STREAM, self.chunks[-1], 1, _LONG),
         )
+
+
+QUICK: Final = Settings(seconds=40.0, calls=10, at_once=(20, 200), chunks=(1, 50, 500, 5_000))
+"""Little at a time: it is the number of rounds that makes a median worth something."""
 
 
 class Measured(Protocol):

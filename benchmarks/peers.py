@@ -14,9 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ledger import Ledger, counts
-from loads import CALLS, Load
 from sdk import Sdk
-from variants import Variant, exporting
+from variants import Variant, essentials, exporting
 from workload import Provider
 
 OPENAI: Final = "OpenAI SDK"
@@ -106,11 +105,6 @@ class OpenAI:
     async def close(self) -> None:
         """Close the client."""
         await self._client.close()
-
-
-def essentials(load: Load) -> bool:
-    """Take single calls and all streams but the longest."""
-    return load.every == 1 and (load.kind != CALLS or load.size == 1)
 
 
 @contextmanager

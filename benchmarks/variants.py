@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from floor import by_hand
-from loads import STREAM, Application, Load, sample
+from loads import CALLS, STREAM, Application, Load, sample
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.util.genai.environment_variables import OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT
@@ -20,7 +20,8 @@ from workload import Workload
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 
 ABSENT: Final = "not installed"
-BARE: Final = "after uninstrument()"
+GONE: Final = "after uninstrument()"
+BARE: Final = "runtime alone"
 API: Final = "no SDK"
 API_TIMED: Final = "no SDK, chunk timing"
 OUT: Final = "sampled out"
@@ -37,6 +38,11 @@ CONTENT: Final = "every signal, content"
 def everything(load: Load) -> bool:
     """Take any load."""
     return True
+
+
+def essentials(load: Load) -> bool:
+    """Take single calls and all streams but the longest."""
+    return load.every == 1 and (load.kind != CALLS or load.size == 1)
 
 
 def streams(load: Load) -> bool:
