@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
+import flat
 import memory
 import scrape
 import startup
@@ -35,7 +36,8 @@ async def _timed(workload: Workload, arguments: Namespace, chosen: Settings) -> 
         compared: list[Measured] = [absent, gone, *ours, *(peers.variants if peers else ())]
         samples, share = await measure(compared, chosen)
         sections: dict[str, dict[str, Any]] = {
-            "memory": await memory.open_streams(workload, ours, arguments.open_streams)
+            "flat": await flat.flat(workload, ours, chosen.chunks[-1], chosen.clock),
+            "memory": await memory.open_streams(workload, ours, arguments.open_streams),
         }
     if peers is not None:
         await peers.close()
@@ -57,8 +59,13 @@ async def _run(arguments: Namespace, chosen: Settings) -> tuple[Results, dict[st
     scraped = await scrape.scrape(workload, chosen.clock, arguments.series)
     await workload.close()
     grown = await memory.growth(arguments.calls_for_memory)
-    taken = {**results.sections["memory"], **grown}
-    return Results(results.costs, {"startup": started, "memory": taken, "scrape": scraped}), more
+    sections = {
+        "startup": started,
+        "flat": results.sections["flat"],
+        "memory": {**results.sections["memory"], **grown},
+        "scrape": scraped,
+    }
+    return Results(results.costs, sections), more
 
 
 def _heading(more: dict[str, Any], clock: str) -> list[str]:
@@ -92,6 +99,8 @@ def _write(arguments: Namespace, chosen: Settings, results: Results, more: dict[
             (
                 *heading,
                 *cost_table(results.costs, named),
+                *flat.lines(results.sections["flat"]),
+                "",
                 *startup.lines(results.sections["startup"]),
                 "",
                 *memory.lines(results.sections["memory"]),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from costs import CALL, CHUNK, LATE, OPENING, Costs
+from costs import CALL, CHUNK, OPENING, Costs
 from memory import OWN
 from peers import NAMES, OPENAI
 from variants import (
@@ -133,11 +133,9 @@ COMPARISONS: Final = (
     Comparison("stream: overhead / floor's", _overheads, _of(OPENING, SDK, BARE, SDK_FLOOR, BARE)),
     Comparison("chunk: overhead / runtime's", _share, _of(CHUNK, SDK, BARE), 0.10, ON_REQUEST),
     Comparison("chunk: overhead (µs)", _difference, _of(CHUNK, SDK, BARE), 1.5, ON_REQUEST),
-    Comparison("chunk: late / before", _ratio, [(SDK, LATE), (SDK, CHUNK)], 1.1, ALWAYS),
     Comparison("chunk, timed: total / floor", _ratio, _of(CHUNK, SDK_TIMED, SDK_TIMED_FLOOR), 1.1, ALWAYS),
     Comparison("chunk, timed: overhead / floor's", _overheads, _of(CHUNK, SDK_TIMED, BARE, SDK_TIMED_FLOOR, BARE)),
     Comparison("chunk, timed: overhead / cheapest peer's", _overheads, _of(CHUNK, SDK_TIMED, BARE, CHEAPEST, OPENAI)),
-    Comparison("chunk, timed: late / before", _ratio, [(SDK_TIMED, LATE), (SDK_TIMED, CHUNK)], 1.1, ALWAYS),
     Comparison("chunk, timed, sampled out: total / floor", _ratio, _of(CHUNK, OUT_TIMED, OUT_TIMED_FLOOR)),
     Comparison("chunk, no SDK: overhead (µs)", _difference, _of(CHUNK, API, BARE), 0.7, ON_REQUEST),
     Comparison("chunk, timed, no SDK: overhead (µs)", _difference, _of(CHUNK, API_TIMED, BARE), 0.7, ON_REQUEST),
@@ -165,6 +163,8 @@ class Fact:
 
 
 FACTS: Final = (
+    Fact("chunk: growth of overhead / runtime's", "flat", SDK, 0.1),
+    Fact("chunk, timed: growth of overhead / runtime's", "flat", SDK_TIMED, 0.1),
     Fact("instrument() (ms)", "startup", "instrument", 50.0),
     Fact("modules of the runtime that we import", "startup", "runtime_modules", 0.0),
     Fact("memory of an open stream, no SDK (bytes)", "memory", API_TIMED, 3 * 1024.0),
