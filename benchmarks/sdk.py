@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 # A thousand calls at once end at once, and none of their spans is to be dropped with a warning.
@@ -36,14 +36,20 @@ class _NoLogs(LogRecordExporter):
 
 @dataclass
 class Sdk:
-    """Providers with batch export."""
+    """Providers with batch export.
+
+    Args:
+        spans: What exports spans, if that is to be seen.
+    """
 
     tracer_provider: TracerProvider = field(default_factory=TracerProvider)
     meter_provider: MeterProvider = field(default_factory=lambda: MeterProvider([InMemoryMetricReader()]))
     logger_provider: LoggerProvider = field(default_factory=LoggerProvider)
 
-    def __post_init__(self) -> None:
-        self.tracer_provider.add_span_processor(BatchSpanProcessor(_NoSpans(), max_queue_size=_QUEUE))
+    spans: InitVar[SpanProcessor | None] = None
+
+    def __post_init__(self, spans: SpanProcessor | None) -> None:
+        self.tracer_provider.add_span_processor(spans or BatchSpanProcessor(_NoSpans(), max_queue_size=_QUEUE))
         self.logger_provider.add_log_record_processor(BatchLogRecordProcessor(_NoLogs(), max_queue_size=_QUEUE))
 
     def flush(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from floor import by_hand
+from hanging import hanging, silent
 from loads import CALLS, STREAM, Application, Load, sample
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -32,6 +33,7 @@ SDK: Final = "every signal"
 SDK_TIMED: Final = "every signal, chunk timing"
 SDK_FLOOR: Final = "every signal, floor"
 SDK_TIMED_FLOOR: Final = "every signal, chunk timing, floor"
+HANGING: Final = "every signal, exporter hangs"
 CONTENT: Final = "every signal, content"
 
 
@@ -43,6 +45,11 @@ def everything(load: Load) -> bool:
 def essentials(load: Load) -> bool:
     """Take single calls and all streams but the longest."""
     return load.every == 1 and (load.kind != CALLS or load.size == 1)
+
+
+def calls(load: Load) -> bool:
+    """Take calls only: with their spans all is said that a stream's would say."""
+    return load.kind == CALLS
 
 
 def streams(load: Load) -> bool:
@@ -120,6 +127,7 @@ class Variants:
             self._floor(OUT_TIMED_FLOOR, sampled=False, timed=True),
             self._ours(SDK),
             self._floor(SDK_FLOOR),
+            self._hanging(),
             self._ours(SDK_TIMED, timed=True),
             self._floor(SDK_TIMED_FLOOR, timed=True),
             self._ours(CONTENT, environment=_with_content),
@@ -155,3 +163,13 @@ class Variants:
         sdk = self._sdk()
         floor = by_hand(self._workload, sdk, sampled=sampled, chunk_timing=timed)
         return Variant(name, floor, lambda: exporting(sdk), streams if timed else everything)
+
+    def _hanging(self) -> Variant:
+        sdk = self._stack.enter_context(hanging())
+
+        @contextlib.contextmanager
+        def active() -> Iterator[None]:
+            with silent(), instrumented(False, **vars(sdk)):
+                yield
+
+        return Variant(HANGING, self._workload, active, calls)

@@ -7,9 +7,10 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from argparse import Namespace
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from conftest import ROOT
 
 GONE = "after uninstrument()"
+HANGING = "every signal, exporter hangs"
 CALLS = [
     "not installed",
     GONE,
@@ -31,6 +33,7 @@ CALLS = [
     "sampled out, floor",
     "every signal",
     "every signal, floor",
+    HANGING,
     "every signal, content",
 ]
 STREAMS = [
@@ -42,7 +45,7 @@ STREAMS = [
     *CALLS[6:8],
     "every signal, chunk timing",
     "every signal, chunk timing, floor",
-    CALLS[8],
+    CALLS[9],
 ]
 TITLES = {
     "call": "a call",
@@ -116,7 +119,7 @@ def test_one_run_prints_writes_and_draws_everything(tmp_path: Path) -> None:
         "rounds": 1,
     }
     assert figures["quantities"] == TITLES
-    assert sorted(figures["microseconds"]) == sorted(STREAMS)
+    assert sorted(figures["microseconds"]) == sorted([HANGING, *STREAMS])
     for name, costs in figures["microseconds"].items():
         assert list(costs) == [title for title in TITLES if name in measured(title)]
         known = [figure for cost in costs.values() for figure in cost.values()]
@@ -155,6 +158,7 @@ def _check_sections(figures: dict[str, Any]) -> None:
     ]
     assert {row["name"]: row["limit"] for row in figures["budgets"] if row["enforced"] == "always"} == {
         "call: total / floor": 1.2,
+        "call, exporter hangs: total / not": 1.1,
         "call, uninstrumented: total / not installed": 1.0,
         "chunk, timed: total / floor": 1.1,
         "chunk, uninstrumented: total / not installed": 1.0,
@@ -192,6 +196,26 @@ def test_a_chunk_is_the_difference_between_two_lengths_and_a_stream_what_is_left
         "chunk": ({0: 3.0, 1: 2.0}, 2.3),
         "chunk, late": ({1: 1.0}, 1.0),
     }
+
+
+def test_an_exporter_that_hangs_has_a_full_queue_behind_it_and_is_let_go_in_the_end(
+    module: Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ends meanwhile takes the place of what waited, and nothing is said of it."""
+    hanging = module("hanging")
+    batches: list[int] = []
+    export = hanging._Hanging.export
+
+    def counted(self: Any, spans: Sequence[Any]) -> Any:
+        batches.append(len(spans))
+        return export(self, spans)
+
+    monkeypatch.setattr(hanging._Hanging, "export", counted)
+    before = threading.active_count()
+    with hanging.hanging() as sdk, hanging.silent():
+        sdk.tracer_provider.get_tracer("test").start_span("one more").end()
+        assert batches == [64]
+    assert (batches, threading.active_count(), caplog.records) == ([64, 64], before, [])
 
 
 async def test_the_growth_of_a_chunk_is_that_of_its_overhead_and_a_share_of_the_runtimes(
