@@ -27,7 +27,7 @@ from workload import Workload
 
 async def _timed(workload: Workload, arguments: Namespace, chosen: Settings) -> tuple[Results, dict[str, Any]]:
     emitted = await same_signals(workload)
-    peers = await Peers.create() if arguments.peers else None
+    peers = await Peers.create(essentials if arguments.quick else everything) if arguments.peers else None
     with (
         elsewhere(ABSENT, everything) as absent,
         elsewhere(GONE, essentials, uninstrumented=True) as gone,
@@ -37,7 +37,7 @@ async def _timed(workload: Workload, arguments: Namespace, chosen: Settings) -> 
         samples, share = await measure(compared, chosen)
         sections: dict[str, dict[str, Any]] = {
             "flat": await flat.flat(workload, ours, chosen.chunks[-1], chosen.clock),
-            "memory": await memory.open_streams(workload, ours, arguments.open_streams),
+            "memory": await memory.open_streams(workload, ours, peers, arguments.open_streams),
         }
     if peers is not None:
         await peers.close()

@@ -48,8 +48,8 @@ def parse(values: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-_QUICK: Final = {**vars(QUICK), "starts": 3, "open_streams": 50, "calls_for_memory": 4_500}
-_WHOLE: Final = {**vars(Settings()), "starts": 5, "open_streams": 200, "calls_for_memory": 30_000}
+_QUICK: Final = {**vars(QUICK), "starts": 3, "open_streams": 25, "calls_for_memory": 4_500}
+_WHOLE: Final = {**vars(Settings()), "starts": 5, "open_streams": 100, "calls_for_memory": 30_000}
 
 
 def _fill(arguments: argparse.Namespace) -> None:
@@ -68,7 +68,7 @@ def _amounts(parser: argparse.ArgumentParser) -> None:
         "--chunks", type=int, nargs=4, metavar=("ONE", "SHORT", "LONG", "LONGEST"), help="chunks of the streams"
     )
     parser.add_argument("--starts", type=int, help="processes started for each figure of the start (5; 3 if quick)")
-    parser.add_argument("--open-streams", type=int, help="streams open at once for their memory (200; 50 if quick)")
+    parser.add_argument("--open-streams", type=int, help="streams open at once for their memory (100; 25 if quick)")
     parser.add_argument(
         "--calls-for-memory", type=int, help="calls after which memory is looked at (30,000; 4,500 if quick)"
     )

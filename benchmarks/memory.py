@@ -10,17 +10,18 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from every_ending import Endings
 from floor import Floor
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from peers import NAMES, Peers
 from sdk import Sdk
 from variants import API_TIMED, BARE, CONTENT, OUT_TIMED, SDK_TIMED, Variant, instrumented
 from workload import Workload
 
-NAMES: Final = 10_000
+MODELS: Final = 10_000
 _MEASURED: Final = (API_TIMED, OUT_TIMED, SDK_TIMED, CONTENT)
 SPANS: Final = "its spans alone, by hand"
 OWN: Final = "every signal, without its spans"
@@ -35,11 +36,18 @@ def _traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-async def _open(workload: Workload, count: int, flush: Callable[[], None]) -> float:
+class Streams(Protocol):
+    """Something that opens streams."""
+
+    def events(self, chunks: int) -> Any:
+        """Return the events of a new stream."""
+
+
+async def _open(application: Streams, count: int, flush: Callable[[], None]) -> float:
     """Return the bytes of each of some open streams. The span of their first stage has ended, and is exported."""
     flush()
     before = _traced()
-    streams = [workload.events(1_000) for _ in range(count)]
+    streams = [application.events(1_000) for _ in range(count)]
     for stream in streams:
         for _ in range(_EVENTS):
             await anext(stream)
@@ -48,6 +56,17 @@ async def _open(workload: Workload, count: int, flush: Callable[[], None]) -> fl
     for stream in streams:
         await stream.aclose()
     return each
+
+
+async def _more(application: Streams, variants: Sequence[Variant], count: int) -> dict[str, float]:
+    """Return the bytes that each open stream of every variant but the first takes more than one of the first."""
+    each = {}
+    for variant in variants:
+        with variant.active():
+            # The event loop's tables grow with the number of streams, by leaps, and keep what they have.
+            each[variant.name] = min([await _open(application, count, variant.flush) for _ in range(4)])
+    without = each.pop(variants[0].name)
+    return {name: taken - without for name, taken in each.items()}
 
 
 def _spans(count: int) -> float:
@@ -65,27 +84,26 @@ def _spans(count: int) -> float:
     return each
 
 
-async def open_streams(workload: Workload, variants: Sequence[Variant], count: int) -> dict[str, float]:
+async def open_streams(
+    workload: Workload, variants: Sequence[Variant], peers: Peers | None, count: int
+) -> dict[str, float]:
     """Return the bytes that each open stream takes, by variant: more than without the instrumentation.
 
     Args:
-        workload: What opens them.
-        variants: All of them; some are measured.
+        workload: What opens ours.
+        variants: All of ours; some are measured.
+        peers: The peers, if there are any.
         count: How many are open at once.
     """
-    each = {}
+    measured = [variant for variant in variants if variant.name in (BARE, *_MEASURED)]
     tracemalloc.start()
     try:
-        for variant in variants:
-            if variant.name in (BARE, *_MEASURED):
-                with variant.active():
-                    # The event loop's tables grow with the number of streams, by leaps, and keep what they have.
-                    each[variant.name] = min([await _open(workload, count, variant.flush) for _ in range(4)])
+        ours = await _more(workload, measured, count)
+        theirs = await _more(peers.openai, peers.variants, count) if peers else {}
         by_hand = min(_spans(count) for _ in range(4))
     finally:
         tracemalloc.stop()
-    ours = {name: taken - each[BARE] for name, taken in each.items() if name != BARE}
-    return {**ours, SPANS: by_hand, OWN: ours[SDK_TIMED] - by_hand}
+    return {**ours, SPANS: by_hand, OWN: ours[SDK_TIMED] - by_hand, **theirs}
 
 
 @contextmanager
@@ -120,7 +138,7 @@ async def growth(calls: int) -> dict[str, Any]:
         tables have found their size; the ``blocks`` at the second, and what a call between the two left:
         ``blocks_a_call``, and ``bytes_a_call`` where there were enough of them.
     """
-    names = min(NAMES, calls // 3)
+    names = min(MODELS, calls // 3)
     rounds = calls // names
     some, calls = names * (rounds * 2 // 3), names * rounds
     endings = await Endings.create(names)
@@ -147,7 +165,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         each += f" and {found['bytes_a_call']:+.2f} bytes"
     return [
         "memory (bytes)",
-        *(f"  an open stream, {name}{found[name]:{38 - len(name)},.0f}" for name in (*_MEASURED, SPANS, OWN)),
+        *(
+            f"  an open stream, {name:42}{found[name]:10,.0f}"
+            for name in (*_MEASURED, SPANS, OWN, *NAMES)
+            if name in found
+        ),
         f"  after {calls:,} calls that ended in every way, of {found['names']:,} models: {found['blocks']:,} blocks",
         f"  the last {calls - some:,} of them left {each} a call",
     ]

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ledger import Ledger, counts
+from loads import Load
 from sdk import Sdk
-from variants import Variant, essentials, exporting
+from variants import Variant, exporting
 from workload import Provider
 
 OPENAI: Final = "OpenAI SDK"
@@ -96,6 +97,16 @@ class OpenAI:
         """Make one call."""
         await self._create()
 
+    async def events(self, chunks: int) -> AsyncIterator[Any]:
+        """Yield the events of a new stream."""
+        self.provider.chunks = chunks
+        stream = await self._create(stream=True)
+        try:
+            async for event in stream:
+                yield event
+        finally:
+            await stream.close()
+
     async def stream(self, chunks: int) -> None:
         """Read one stream to its end."""
         self.provider.chunks = chunks
@@ -140,27 +151,35 @@ def _instrumented(peer: Peer, openai: OpenAI, **providers: Any) -> Iterator[None
 class Peers:
     """The SDK and its instrumentations, one active at a time, until they are closed.
 
+    Args:
+        takes: Whether a load is worth measuring.
+
     Attributes:
-        variants: What can be measured.
+        openai: What makes the calls.
+        variants: What can be measured, the SDK alone first.
         emitted: How many spans, measurements and points a call of each peer emits.
     """
 
-    def __init__(self) -> None:
-        self._openai = OpenAI()
+    def __init__(self, takes: Callable[[Load], bool]) -> None:
+        self.openai = OpenAI()
+        self._takes = takes
         self._sdks: list[Sdk] = []
-        self.variants: list[Variant] = [Variant(OPENAI, self._openai, takes=essentials)]
+        self.variants: list[Variant] = [Variant(OPENAI, self.openai, takes=takes)]
         self.emitted: dict[str, dict[str, int]] = {}
 
     @classmethod
-    async def create(cls) -> Peers | None:
+    async def create(cls, takes: Callable[[Load], bool]) -> Peers | None:
         """Return them, or nothing where the SDK is not installed.
 
         A peer that does not make one span of a call, and none of the next when it is off, is left out.
+
+        Args:
+            takes: Whether a load is worth measuring.
         """
         found = installed()
         if "openai" not in found:
             return None
-        peers = cls()
+        peers = cls(takes)
         for peer in PEERS:
             if peer.distribution in found:
                 await peers._add(peer)
@@ -169,10 +188,10 @@ class Peers:
     async def _add(self, peer: Peer) -> None:
         ledger = Ledger(sampled=True)
         providers = {"tracer_provider": ledger.tracer_provider, "meter_provider": ledger.meter_provider}
-        with _instrumented(peer, self._openai, **providers):
-            await self._openai.call()
+        with _instrumented(peer, self.openai, **providers):
+            await self.openai.call()
         # Of this one nothing more may be seen.
-        await self._openai.call()
+        await self.openai.call()
         emitted = self.emitted[peer.distribution] = counts(ledger.entries())
         if emitted["span"] != 1:
             return
@@ -181,9 +200,10 @@ class Peers:
         self.variants.append(
             Variant(
                 peer.distribution,
-                self._openai,
-                lambda: exporting(sdk, _instrumented(peer, self._openai, **vars(sdk))),
-                essentials,
+                self.openai,
+                lambda: exporting(sdk, _instrumented(peer, self.openai, **vars(sdk))),
+                self._takes,
+                sdk.flush,
             )
         )
 
@@ -191,4 +211,4 @@ class Peers:
         """Shut the SDKs down and close the client."""
         for sdk in self._sdks:
             sdk.shutdown()
-        await self._openai.close()
+        await self.openai.close()

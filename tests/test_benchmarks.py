@@ -272,7 +272,7 @@ async def test_without_the_openai_sdk_there_are_no_peers(module: Module, monkeyp
     """Nothing of theirs is imported then."""
     peers = module("peers")
     monkeypatch.setattr(peers, "installed", dict)
-    assert await peers.Peers.create() is None
+    assert await peers.Peers.create(bool) is None
 
 
 @pytest.mark.parametrize(
