@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from argparse import Namespace
-from typing import Any
+from typing import Any, Final
 
 import flat
 import memory
@@ -20,9 +20,13 @@ from ledger import same_signals
 from measure import Measured, Settings, measure
 from peers import Peers
 from picture import draw
+from profiled import profiled
 from report import budget_table, cost_table, document, exit_code, machine
 from variants import ABSENT, GONE, Variants, essentials, everything
 from workload import Workload
+
+_PROFILED: Final = 40
+"""Samples whose calls are profiled."""
 
 
 async def _timed(workload: Workload, arguments: Namespace, chosen: Settings) -> tuple[Results, dict[str, Any]]:
@@ -130,6 +134,10 @@ def main(values: list[str] | None = None) -> int:
     """
     arguments = parse(values)
     chosen = settings(arguments)
+    if arguments.profile is not None:
+        lines = asyncio.run(profiled(_PROFILED * chosen.calls, arguments.profile))
+        sys.stdout.write("\n".join((*lines, "")))
+        return 0
     results, more = asyncio.run(_run(arguments, chosen))
     _write(arguments, chosen, results, more)
     return exit_code(rows(results), arguments, more["cpu_share"])

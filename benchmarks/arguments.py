@@ -36,6 +36,9 @@ def parse(values: list[str] | None) -> argparse.Namespace:
     _verdicts(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the figures, in SVG")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="measure nothing, profile calls with every signal into a file"
+    )
     arguments = parser.parse_args(values)
     _fill(arguments)
     chunks, at_once = arguments.chunks, arguments.at_once

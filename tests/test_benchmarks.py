@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from pstats import Stats
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
@@ -196,6 +197,19 @@ def test_a_chunk_is_the_difference_between_two_lengths_and_a_stream_what_is_left
         "chunk": ({0: 3.0, 1: 2.0}, 2.3),
         "chunk, late": ({1: 1.0}, 1.0),
     }
+
+
+def test_a_profile_is_written_and_its_longest_functions_are_printed(tmp_path: Path) -> None:
+    """In the order of their own time, and nothing else is measured."""
+    file = tmp_path / "calls.pstats"
+    done = run("--profile", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, *lines = done.stdout.splitlines()
+    assert heading.split() == ["of", "80", "calls,", "a", "call", "(µs)", "own", "in", "all", "times"]
+    own = [float(line.split()[-3]) for line in lines]
+    assert (len(own), own) == (20, sorted(own, reverse=True))
+    calls = {name: count for (_, _, name), (_, count, *_) in vars(Stats(str(file)))["stats"].items()}
+    assert calls["_execute_chat"] == 80
 
 
 def test_an_exporter_that_hangs_has_a_full_queue_behind_it_and_is_let_go_in_the_end(
