@@ -68,6 +68,18 @@ def now() -> Moment:
     return Moment(time.perf_counter(), time.time_ns())
 
 
+class _Own(tuple[Any, ...]):
+    """A client's registry and bundle. Copies of the client share them, and a pickle has none."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Own:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return tuple, ((None, None),)
+
+
 class Bundles:
     """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go.
 
@@ -82,7 +94,7 @@ class Bundles:
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
         known, key = self.known, id(client)
-        vars(client)[_OWN] = self, bundle
+        vars(client)[_OWN] = _Own((self, bundle))
         known[key] = weakref.ref(client, lambda _: known.pop(key, None))
 
     def get(self, client: Any) -> Telemetry | None:

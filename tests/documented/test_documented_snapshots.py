@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from typing import Any
 
@@ -133,6 +135,19 @@ async def test_a_client_that_its_collector_leads_back_to_goes_with_it() -> None:
     del client, collector
     gc.collect()
     assert gone() is None
+
+
+async def test_a_client_with_a_collector_is_copied_and_pickled_as_one_without(instrumented: Recorder) -> None:
+    collector = MetricsCollector()
+    async with provider(body(completion())) as server:
+        client = await built(server.base_url, collector)
+        for each in (copy.copy(client), copy.deepcopy(client), pickle.loads(pickle.dumps(client))):  # noqa: S301
+            await each.chat().user("Hello?").execute()
+            await each.close()
+        await client.close()
+    assert b"opentelemetry" not in pickle.dumps(client)
+    assert samples(collector.export_prometheus(), "ai_lib_requests_total") == [(CHAT, 2.0)]
+    assert instrumented.points("ai_lib.requests") == [(CHAT, 3)]
 
 
 async def test_a_client_keeps_nothing_of_a_round_that_is_over(recorder: Recorder) -> None:
