@@ -23,8 +23,7 @@ _MAX_TOKENS: Final = 2**40
 
 
 def _texts(value: Any) -> list[str] | None:
-    if isinstance(value, str):
-        value = [value]
+    value = [value] if isinstance(value, str) else value
     if not isinstance(value, (list, tuple)):
         return None
     return [item for item in map(text, value[:_MAX_ITEMS]) if item is not None] or None
@@ -153,12 +152,10 @@ def usage(report: Any, before: Usage = Usage()) -> Usage:
     if before.input and not sent:
         return Usage(output=output, reasoning=reasoning)
     # Anthropic reports cached tokens apart from the others; OpenAI's responses, in the same names, include them.
-    read = _count(report.get("cache_read_input_tokens"))
-    write = _count(report.get("cache_creation_input_tokens"))
-    if read is None and write is None:
-        # It may repeat a part of what was reported before, or all of it.
-        whole = None if sent is None else max(sent, before.input or 0)
-    else:
+    read, write = _count(report.get("cache_read_input_tokens")), _count(report.get("cache_creation_input_tokens"))
+    # Without them it may repeat a part of what was reported before, or all of it.
+    whole = sent and max(sent, before.input or 0)
+    if read is not None or write is not None:
         known = before.merged(Usage(cache_read=read, cache_write=write))
         whole = _sum(sent, known.cache_read, known.cache_write)
     read = _detail(report, "input_tokens_details", "cached_tokens") if read is None else read
