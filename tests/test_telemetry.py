@@ -19,7 +19,7 @@ from opentelemetry.context import Context, attach, get_value, set_value
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.util.genai.types import ContentCapturingMode
 
-from opentelemetry_instrumentation_ailib import semconv
+from opentelemetry_instrumentation_ailib import guard, semconv
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content
 from opentelemetry_instrumentation_ailib.context import detach
@@ -194,6 +194,17 @@ def test_a_fault_of_a_look_up_in_an_enumeration_does_not_pass(
 
     handle_signal(handler)
     assert find() is None
+
+
+@pytest.mark.swallowed
+def test_what_a_handler_raises_while_a_fault_is_looked_at_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    @guarded
+    def fault() -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(guard, "getsignal", exceed)
+    with pytest.raises(TimeLimitError):
+        fault()
 
 
 @pytest.mark.swallowed

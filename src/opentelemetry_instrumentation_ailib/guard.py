@@ -10,7 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from types import CodeType, FunctionType, MethodType
+from typing import Any, ParamSpec, TypeVar
 
 try:
     # Without the enumerations around it, which take twenty times as long: a span processor may fail with every span.
@@ -62,12 +63,17 @@ def _interrupts(error: Exception) -> bool:
     """Return whether the handler of a signal raised an exception, whatever was running."""
     if threading.current_thread() is not threading.main_thread():
         return False  # Where no handler runs.
-    try:
-        # What stands for no handler cannot be called; its class can, as every enumeration, and fails by itself.
-        handlers = filter(callable, map(getsignal, range(1, signal.NSIG)))
-        known = [getattr(handler, "func", handler) for handler in handlers]
-        methods = [type(handler).__call__ for handler in known if not isinstance(handler, type)]
-        codes = {getattr(function, "__code__", None) for function in (*known, *methods)}
-        return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
-    except Exception:
-        return False  # A handler may be any object.
+    # What stands for no handler cannot be called; its class can, as every enumeration, and fails by itself.
+    handlers = [handler for handler in map(getsignal, range(1, signal.NSIG)) if callable(handler)]
+    codes = {_code(handler) for handler in handlers}
+    codes |= {_code(type(handler).__call__) for handler in handlers if not isinstance(handler, type)}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _code(function: Any) -> CodeType | None:
+    # By its type alone: a handler may be any object, and what one raises at this moment is not to be caught.
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        function = function.__func__
+    return function.__code__ if isinstance(function, FunctionType) else None

@@ -38,23 +38,32 @@ def start(operation: Operation, context: Context, describe: Describe) -> Context
         context: The context that it begins in.
         describe: Returns what the request says, by the names of the conventions. A sampler wants none of it.
     """
-    asked, emits = operation.asked, operation.telemetry.content.emits
+    asked = operation.asked
     operation.began = now()
     operation.span = operation.telemetry.tracer.start_span(
         asked.span_name, context, SpanKind.CLIENT, asked.described, start_time=operation.began.epoch
     )
     operation.recorded = operation.span.is_recording()
-    if operation.recorded or emits:
-        attributes = describe() or {}
-        operation.span.set_attributes(attributes)
-        if emits:
-            operation.described = {**asked.described, **attributes}
+    if operation.recorded or operation.telemetry.content.emits:
+        try:
+            _describe(operation, describe)
+        except BaseException:  # A signal, Ctrl-C: nobody else is going to end it.
+            operation.span.end()
+            raise
     operation.traced = operation.measured = set_span_in_context(operation.span, context)
     if not operation.recorded and not operation.span.get_span_context().trace_flags.sampled:
         # For the SDK to ask, with every measurement, whether a span is sampled takes longer than to see none. A span of
         # somebody else's that is sampled is one for exemplars.
         operation.measured = set_span_in_context(INVALID_SPAN, context) if context else _SPANLESS
     return operation.traced
+
+
+@guarded
+def _describe(operation: Operation, describe: Describe) -> None:
+    attributes = describe() or {}
+    operation.span.set_attributes(attributes)
+    if operation.telemetry.content.emits:
+        operation.described = {**operation.asked.described, **attributes}
 
 
 @guarded

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from conftest import client
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-from recorder import Recorder
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, fields
+from recorder import Open, Recorder
 
 LABELS = {"provider": "openai", "model": "gpt-4o", "operation": "chat"}
 
@@ -51,6 +51,26 @@ class Interrupting(SpanProcessor):
         if span.name == self.name:
             self.name = None
             interrupt()
+
+
+@pytest.mark.swallowed
+@pytest.mark.parametrize("raised", [TimeLimitError, KeyboardInterrupt])
+async def test_a_call_that_is_interrupted_while_its_request_is_described_leaves_no_span_open(
+    raised: type[BaseException], recorder: Recorder, mock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = Open()
+    recorder.tracer_provider.add_span_processor(spans)
+
+    def meet(_: Any) -> NoReturn:
+        if raised is TimeLimitError:
+            interrupt()
+        raise raised
+
+    monkeypatch.setattr(fields, "request_attributes", meet)
+    with pytest.raises(raised):
+        await called(recorder, mock)
+    assert "chat gpt-4o" in spans.begun
+    assert spans.names == []
 
 
 async def called(recorder: Recorder, mock: str, **options: Any) -> None:
