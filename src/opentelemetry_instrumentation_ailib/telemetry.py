@@ -68,47 +68,53 @@ def now() -> Moment:
     return Moment(time.perf_counter(), time.time_ns())
 
 
-class _Own(tuple[Any, ...]):
-    """A client's registry and bundle. Copies of the client share them, and a pickle has none."""
+class _Own:
+    """What a client keeps of its bundle. Copies of the client have none, and whoever unpickles one needs none of it."""
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "bundle", "client")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Own:
-        return self
+    def __init__(self, client: Any, bundle: Telemetry) -> None:
+        self.client = weakref.ref(client)
+        self.bundle: Telemetry | None = bundle
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        return None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return tuple, ((None, None),)
+        return type(None), ()
 
 
 class Bundles:
     """Bundles by client. Each is kept by its client, to which a collector in it may lead back: so both can go.
 
     Attributes:
-        known: The clients that have one, by their ids, since they may be equal.
+        given: Whether any client has had one.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("_known", "_over", "given")
 
     def __init__(self) -> None:
-        self.known: dict[int, weakref.ref[Any]] = {}
+        self._known: weakref.WeakSet[_Own] = weakref.WeakSet()
+        self._over = self.given = False
 
     def __setitem__(self, client: Any, bundle: Telemetry) -> None:
-        known, key = self.known, id(client)
-        vars(client)[_OWN] = _Own((self, bundle))
-        known[key] = weakref.ref(client, lambda _: known.pop(key, None))
+        if not self._over:
+            own = vars(client)[_OWN] = _Own(client, bundle)
+            self._known.add(own)
+            self.given = True
 
     def get(self, client: Any) -> Telemetry | None:
         """Return the bundle that a client has of its own, if it has one."""
-        bundles, bundle = getattr(client, "__dict__", {}).get(_OWN, (None, None))
-        return bundle if bundles is self else None
+        own = getattr(client, "__dict__", {}).get(_OWN)
+        return own.bundle if own is not None and own.client() is client else None
 
-    def clear(self) -> None:
-        """Take the bundles from their clients."""
-        for reference in list(self.known.values()):
-            client = reference()
-            if client is not None:
-                vars(client).pop(_OWN, None)
-        self.known.clear()
+    def close(self) -> None:
+        """Take the bundles from their clients, and give no more."""
+        self._over = True
+        for own in list(self._known):
+            own.bundle, client = None, own.client()
+            if client is not None and vars(client).get(_OWN) is own:
+                del vars(client)[_OWN]
 
 
 @dataclass(frozen=True)
@@ -178,8 +184,7 @@ class Telemetry:
 
     def of(self, client: Any) -> Telemetry:
         """Return the bundle for the calls of a client: its own, if it has one, or this."""
-        own = self.clients.get(client) if self.clients.known else None
-        return own or self
+        return (self.clients.get(client) if self.clients.given else None) or self
 
     def prevailing(self) -> Telemetry:
         """Return the bundle of the client that is being created in the current context, if it has one, or this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import pickle
@@ -137,7 +138,7 @@ async def test_a_client_that_its_collector_leads_back_to_goes_with_it() -> None:
     assert gone() is None
 
 
-async def test_a_client_with_a_collector_is_copied_and_pickled_as_one_without(instrumented: Recorder) -> None:
+async def test_a_client_with_a_collector_is_copied_and_pickled_and_its_copies_have_none(instrumented: Recorder) -> None:
     collector = MetricsCollector()
     async with provider(body(completion())) as server:
         client = await built(server.base_url, collector)
@@ -146,8 +147,32 @@ async def test_a_client_with_a_collector_is_copied_and_pickled_as_one_without(in
             await each.close()
         await client.close()
     assert b"opentelemetry" not in pickle.dumps(client)
-    assert samples(collector.export_prometheus(), "ai_lib_requests_total") == [(CHAT, 2.0)]
+    assert collector.get_snapshot().total_requests == 0
     assert instrumented.points("ai_lib.requests") == [(CHAT, 3)]
+
+
+async def test_a_copy_of_a_client_keeps_no_collector_when_the_round_is_over(recorder: Recorder) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers)
+    collector = MetricsCollector()
+    client = await built("http://127.0.0.1:9/v1", collector)
+    kept = copy.copy(client)
+    AiLibInstrumentor().uninstrument()
+    gone = weakref.ref(collector)
+    await client.close()
+    del client, collector
+    gc.collect()
+    assert gone() is None
+    await kept.close()
+
+
+async def test_a_client_that_is_built_when_the_round_ends_keeps_nothing_of_it(recorder: Recorder) -> None:
+    AiLibInstrumentor().instrument(**recorder.providers)
+    building = asyncio.ensure_future(built("http://127.0.0.1:9/v1", MetricsCollector()))
+    await asyncio.sleep(0)
+    AiLibInstrumentor().uninstrument()
+    client = await building
+    assert [name for name in vars(client) if "bundle" in name] == []
+    await client.close()
 
 
 async def test_a_client_keeps_nothing_of_a_round_that_is_over(recorder: Recorder) -> None:

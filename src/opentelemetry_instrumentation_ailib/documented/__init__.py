@@ -71,7 +71,7 @@ def end() -> None:
     """End the round."""
     if CURRENT.round is not None:
         CURRENT.round.failures.stop()
-        CURRENT.round.telemetry.clients.clear()
+        CURRENT.round.telemetry.clients.close()
     CURRENT.end()
 
 
