@@ -240,12 +240,27 @@ def test_a_span_below_one_that_is_older_than_the_instrumentation_stays_in_its_tr
     with tracer.span("older") as older:
         AiLibInstrumentor().instrument(**recorder.providers)
         try:
-            with tracer.span("inner") as inner:
+            own = recorder.tracer_provider.get_tracer("app").start_as_current_span("own")
+            with (
+                tracer.span("outer") as outer,
+                tracer.span("inner") as inner,
+                own,
+                tracer.span("innermost") as innermost,
+            ):
                 pass
         finally:
             AiLibInstrumentor().uninstrument()
-    assert (inner.trace_id, inner.parent_context) == (older.trace_id, older.context)
-    assert recorder.names() == ["inner"]
+    assert (outer.trace_id, outer.parent_context) == (older.trace_id, older.context)
+    assert (inner.trace_id, inner.parent_context) == (older.trace_id, outer.context)
+    spans = {span.name: span for span in recorder.spans()}
+    assert {name: span.parent and span.parent.span_id for name, span in spans.items()} == {
+        "outer": None,
+        "inner": spans["outer"].context.span_id,
+        "own": spans["inner"].context.span_id,
+        "innermost": spans["own"].context.span_id,
+    }
+    assert innermost.parent_context is not None
+    assert innermost.parent_context.span_id == f"{spans['own'].context.span_id:016x}"
 
 
 def test_without_an_sdk_spans_below_a_remote_parent_nest() -> None:

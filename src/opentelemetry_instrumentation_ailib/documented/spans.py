@@ -103,10 +103,14 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
     if context.span_id == parent.span_id:
         # Without an SDK there is no span but the parent. The runtime's spans are below it, and then below each other.
         return _Twin(None, attach(set_value(_ABOVE, parent.span_id)))
-    if parent.is_valid or span.parent_context is None:  # Else it is below one that is older than the instrumentation.
+    above = set_span_in_context(twin)
+    if span.parent_context is not None and (not parent.is_valid or get_value(_ABOVE) == parent.span_id):
+        # It is below one that is older than the instrumentation, and so is what will be below it.
+        above = set_value(_ABOVE, context.span_id, above)
+    else:
         span.context = runtime_context(context)
         span.parent_context = runtime_context(parent) if parent.is_valid else None
-    return _Twin(twin, attach(set_span_in_context(twin)))
+    return _Twin(twin, attach(above))
 
 
 @guarded
