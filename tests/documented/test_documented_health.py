@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -294,15 +295,25 @@ async def test_a_result_of_the_applications_own_is_told_as_it_tells_itself(statu
 @pytest.mark.usefixtures("instrumented")
 @pytest.mark.swallowed
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
-async def test_a_result_that_cannot_be_told_costs_the_others_nothing() -> None:
+@pytest.mark.parametrize(
+    "result_of",
+    [
+        lambda: Rated("own", HealthStatus.HEALTHY),
+        lambda: SimpleNamespace(status=HealthStatus.HEALTHY),
+        lambda: HealthCheckResult([], HealthStatus.HEALTHY),  # type: ignore[arg-type]
+    ],
+    ids=["fails", "has no name", "has a list for one"],
+)
+async def test_a_result_that_cannot_be_told_costs_the_others_nothing(result_of: Callable[[], Any]) -> None:
     async def check() -> HealthCheckResult:
-        return Rated("own", HealthStatus.HEALTHY)
+        return result_of()  # type: ignore[no-any-return]
 
     checker = HealthChecker()
     checker.register("own", check)
     checker.register("database", result(HealthStatus.HEALTHY))
     report = await checker.check()
-    assert (report.details["checks"]["own"], report.details["checks"]["database"]["details"]) == (None, {"rows": 3})
+    assert report.status is HealthStatus.HEALTHY
+    assert [(name, told["details"]) for name, told in report.details["checks"].items()] == [("database", {"rows": 3})]
 
 
 @pytest.mark.usefixtures("instrumented")

@@ -45,18 +45,18 @@ async def check(checker: Any, timeout: float = 30.0) -> HealthReport:
     registered = await checker.check_all(timeout) if checker._checks else None
     if registered is not None:
         status = _worst((status, registered.status.value))
-        details["checks"] = {result.name: _told(result) for result in registered.checks}
+        told = filter(None, map(_told, registered.checks))
+        details["checks"] = {name: each for check in told for name, each in check.items()}
     return HealthReport(HealthStatus(status), [] if registered is None else registered.checks, details=details)
 
 
 @guarded
 def _told(result: Any) -> dict[str, Any]:
-    if isinstance(result.status, Enum):
-        return result.to_dict()  # type: ignore[no-any-return]
-    # The runtime's own takes no string for a status, though it equals one.
-    told = copy(result)
-    told.status = SimpleNamespace(value=result.status)
-    return told.to_dict()  # type: ignore[no-any-return]
+    if not isinstance(result.status, Enum):
+        # The runtime's own to_dict() takes no string for a status, though it equals one.
+        status, result = result.status, copy(result)
+        result.status = SimpleNamespace(value=status)
+    return {result.name: result.to_dict()}
 
 
 @guarded
