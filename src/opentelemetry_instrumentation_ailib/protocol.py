@@ -39,9 +39,12 @@ class _Load:
         self.telemetry = telemetry
         self._provider = naming.text(wanted.partition("/")[0]) or ""
         self._model = naming.model_name(wanted) if "/" in wanted else None
-        # Whatever else is loaded meanwhile is no stage of the call.
-        if self._operation is not None and loader is self._operation.loader:
-            note_fallback(self._operation, wanted, _last_error())
+        self._stage: str | None = None
+        if self._operation is not None:
+            if loader is self._operation.loader:
+                note_fallback(self._operation, wanted, _last_error())
+            else:
+                self._stage = self._operation.stage  # Whatever else is loaded meanwhile moves it no further.
             self._operation.stage = semconv.PROTOCOL_LOAD
         self._began = now()
         context = self._outside = current()
@@ -60,6 +63,8 @@ class _Load:
             # A manifest that neither a file nor the network brought was in the loader's cache.
             self.source = self.source or "cache"
             attributes[semconv.PROTOCOL_SOURCE] = self.source
+        if self._operation is not None and self._stage is not None and error is None:
+            self._operation.stage = self._stage
         if manifest is not None:
             attributes[semconv.PROTOCOL_VERSION] = naming.text(str(manifest.protocol_version)) or ""
             self._provider = naming.text(manifest.id) or ""

@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,6 +149,19 @@ async def test_a_manifest_that_somebody_else_loads_meanwhile_is_no_stage_of_the_
         await plain(client)
     assert tracker.get_status("openai").value == "unhealthy"
     assert instrumented.counts("ai_lib.errors", "stage") == {"http.transport": 1}
+
+
+async def test_a_manifest_that_a_loader_of_the_users_own_does_not_get_is_where_the_call_failed(
+    instrumented: Recorder, tracker: Any
+) -> None:
+    async with (
+        provider(SERVER_ERROR) as server,
+        chatting(server.base_url, fallbacks=["missing/m"]) as client,
+    ):
+        client._loader = SimpleNamespace(load_model=client._loader.load_model)
+        await asyncio.gather(plain(client), return_exceptions=True)
+    assert instrumented.counts("ai_lib.errors", "stage") == {"protocol.load": 1}
+    assert tracker.get_details("openai")["sample_count"] == 0
 
 
 class Down(HttpTransport):
