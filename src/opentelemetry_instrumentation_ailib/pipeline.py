@@ -7,7 +7,6 @@ they nor the pipeline are changed.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterable
 from time import perf_counter
 from typing import Any, Final
@@ -19,7 +18,7 @@ from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.stream_state import PIPELINE, TRANSPORT, StreamState
 
 _HTTPCORE = logging.getLogger("httpcore")
-_BLANKS: Final = re.compile(rb"\s*")
+_BLANKS: Final = 1024
 _CLOSING: Final = ("is already running", "didn't stop after athrow()")
 
 
@@ -187,8 +186,7 @@ def _note_end(state: StreamState, decoder: Any) -> None:
     if not state.body_exhausted:
         state.finished = True
     elif isinstance(signal, str) and signal and isinstance(state.last_chunk, bytes):
-        # In place: what comes as one chunk may be large.
-        said, chunk = signal.encode(), state.last_chunk
-        found = chunk.rfind(said)
-        last = found >= 0 and _BLANKS.fullmatch(chunk, found + len(said)) is not None
-        state.finished = state.finished or last
+        said = signal.encode()
+        # What comes as one chunk may be large, and blanks at its end are few.
+        tail = state.last_chunk[-len(said) - _BLANKS :]
+        state.finished = state.finished or tail.rstrip().endswith(said)
