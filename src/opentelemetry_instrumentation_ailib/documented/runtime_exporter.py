@@ -78,11 +78,6 @@ def runtime_context(context: SpanContext) -> Any:
     )
 
 
-def runtime_span() -> Any:
-    """Return the span of the runtime's that is open here, if one is."""
-    return sys.modules[_MODULE].get_current_span()
-
-
 def tracer_to(tracer: Any) -> Tracer | None:
     """Return what makes spans for the exporter of one of the runtime's tracers; ``None`` where it has none.
 

@@ -83,7 +83,6 @@ def _begin(
     return operation
 
 
-@guarded
 def _request_attributes(builder: Any, stream: bool) -> dict[str, AttributeValue]:
     attributes = fields.request_attributes(builder)
     if stream:
