@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,21 @@ class Ends:
         self.noted.append((what, threading.current_thread().name))
 
 
+def failed(error: BaseException | None, end: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that meets an exception and handles it by an end; without one, it just ends."""
+
+    def call() -> None:
+        if error is None:
+            end()
+            return
+        try:
+            raise error
+        except BaseException:
+            end()
+
+    return call
+
+
 @pytest.fixture
 def ends() -> Ends:
     return Ends()
@@ -72,6 +88,26 @@ def test_elsewhere_it_is_called_at_once(module: str | None, ends: Ends) -> None:
 def test_a_frame_that_is_of_no_module_is_no_fault(ends: Ends) -> None:
     exec("call_unlocked(note)", {"call_unlocked": call_unlocked, "note": ends.note})  # noqa: S102
     assert ends.noted == [(None, "MainThread")]
+
+
+# --- in which context ---
+
+SEEN: ContextVar[str] = ContextVar("seen", default="untouched")
+
+
+def change() -> None:
+    """Change the current context."""
+    assert SEEN.get() == "outside"
+    SEEN.set("inside")
+
+
+@pytest.mark.parametrize("end", [lambda: call_unlocked(change), failed(GeneratorExit(), unlocked(change))])
+def test_it_sees_the_context_and_changes_its_own(end: Callable[[], object]) -> None:
+    """Which a garbage collection may have interrupted in the middle of a change."""
+    token = SEEN.set("outside")
+    end()
+    assert SEEN.get() == "outside"
+    SEEN.reset(token)
 
 
 # --- in which order ---
@@ -113,21 +149,6 @@ def test_where_there_can_be_no_thread_nothing_is_raised(monkeypatch: pytest.Monk
 
 CLOSING = [GeneratorExit(), RuntimeError("cannot reuse already awaited coroutine")]
 OTHERS = [ValueError(), asyncio.CancelledError(), KeyboardInterrupt(), StopAsyncIteration()]
-
-
-def failed(error: BaseException | None, end: Callable[[], object]) -> Callable[[], None]:
-    """Return a function that meets an exception and handles it by an end; without one, it just ends."""
-
-    def call() -> None:
-        if error is None:
-            end()
-            return
-        try:
-            raise error
-        except BaseException:
-            end()
-
-    return call
 
 
 @pytest.mark.parametrize("error", CLOSING, ids=repr)

@@ -1,12 +1,13 @@
 """What ends because the garbage collector found it: a call whose task nobody kept, a stream that nobody closed.
 
 A collection begins wherever something is allocated: under the SDK's locks, too, which the end of a span and a
-measurement ask for again.
+measurement ask for again, and before Python 3.12 in the middle of a change of the current context.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -33,7 +34,7 @@ def closes(error: BaseException | None) -> bool:
 
 
 def unlocked(end: Callable[P, object]) -> Callable[P, None]:
-    """Let a function of ours that records an end wait for no lock when what ends is collected.
+    """Let a function of ours that records an end wait for no lock, and change no context, when what ends is collected.
 
     Args:
         end: The function, which does not raise. It is called where the exception that ends something is handled.
@@ -50,13 +51,14 @@ def unlocked(end: Callable[P, object]) -> Callable[P, None]:
 
 
 def call_unlocked(end: Callable[[], object]) -> None:
-    """Call a function of ours; in a thread of its own where this one may hold locks that it would ask for again.
+    """Call a function of ours in a context of its own, and where this thread may hold locks, in one of its own.
 
     Args:
         end: The function, which does not raise.
     """
     if not _inside_locks():
-        end()
+        # Inside ContextVar.set(), a second change of the context frees what the first is reading: python/cpython#148891.
+        contextvars.copy_context().run(end)
         return
     # What lies further inside comes first, and is to end first.
     thread = threading.Thread(target=_after, args=(list(_threads), end), name="ai-lib-end", daemon=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from opentelemetry_instrumentation_ailib.collected import call_unlocked
+from opentelemetry_instrumentation_ailib.collected import call_unlocked, unlocked
 from opentelemetry_instrumentation_ailib.context import NOWHERE, attach, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
@@ -132,10 +132,15 @@ class _Stream:
         """
         operation, self.operation = self.operation, None
         if operation is not None:
-            end_stream(operation, self.state, error, exhausted=exhausted)
-            if not operation.ended:  # For a fault of ours.
-                operation.end()
-            self.state.exchange = None  # It refers to the operation, which refers to this.
+            _end(operation, self.state, error, exhausted=exhausted)
+
+
+@unlocked
+def _end(operation: Operation, state: StreamState, error: BaseException | None, *, exhausted: bool) -> None:
+    end_stream(operation, state, error, exhausted=exhausted)
+    if not operation.ended:  # For a fault of ours.
+        operation.end()
+    state.exchange = None  # It refers to the operation, which refers to this.
 
 
 @guarded

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 from unittest.mock import Mock
@@ -22,8 +24,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from test_chat import LABELS, OPERATION
 
 from components import ALONE, limiter
+from conftest import ROOT
 from differential import instrumentation
-from in_process import await_ends, completed, connected
+from in_process import FRAMES, await_ends, completed, connected
 from recorder import RESOURCE, Recorder
 
 CALL, STAGE = "ai_lib.request.duration", "ai_lib.stage.duration"
@@ -128,6 +131,34 @@ async def test_a_call_is_cancelled_and_counted_once(collecting: Recorder) -> Non
     assert collecting.points("ai_lib.errors") == [({**LABELS, "type": "cancelled", "stage": SENT}, 1)]
 
 
+@under((CALL, None), (STAGE, SENT))
+async def test_a_stream_that_waits_for_its_next_event_is_told_of_once(collecting: Recorder) -> None:
+    never = Never()
+
+    class Body(httpx.AsyncByteStream):
+        """A body of which nothing more comes."""
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield FRAMES[0]
+            await never.wait()
+
+    async def read() -> None:
+        async for _ in ai.chat().user("never").stream():
+            pass
+
+    ai = await connected(
+        lambda request: httpx.Response(200, stream=Body()) if b"never" in request.content else completed()
+    )
+    await ai.chat().user("Hello?").execute()
+    await dropped(read, never)
+    collect(collecting)
+
+    assert collecting.names().count(OPERATION) == 2
+    assert collecting.counts("ai_lib.streams", "outcome") == {"abandoned": 1}
+    assert collecting.points("ai_lib.requests") == [(LABELS, 2)]
+    assert collecting.points("ai_lib.requests.in_flight") == [(LABELS, 0)]
+
+
 @under((WAIT, None))
 async def test_who_waits_at_a_rate_limiter_has_waited(collecting: Recorder) -> None:
     subject, never = limiter(), Never()
@@ -201,3 +232,65 @@ async def test_a_batch_is_ended(collecting: Recorder) -> None:
         ("another", None),
         ("ai_lib.batch", "cancelled"),
     ]
+
+
+INTERRUPTED = """
+import asyncio
+import contextvars
+import gc
+import logging
+
+from in_process import connected
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from recorder import Recorder
+
+variables = [contextvars.ContextVar(str(number)) for number in range(40)]
+values = [[number] for number in range(8)]
+
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        for variable in variables[:5]:
+            variable.set([record])
+
+
+logging.getLogger("ai_lib").addHandler(Handler())
+logging.getLogger("ai_lib").setLevel(logging.DEBUG)
+logging.getLogger("asyncio").addHandler(logging.NullHandler())
+AiLibInstrumentor().instrument(**Recorder().providers)
+
+
+async def never(request):
+    sent.set()
+    await asyncio.get_running_loop().create_future()
+
+
+async def main():
+    global sent
+    ai = await connected(never)
+    for variable in variables:
+        variable.set(None)
+    for number in range(400):
+        variable, value, sent = variables[number % 40], values[number % 8], asyncio.Event()
+        asyncio.ensure_future(ai.chat().user("Hello?").execute())
+        await sent.wait()
+        gc.set_threshold(gc.get_count()[0] + number % 9)
+        gc.enable()
+        variable.set(value)
+        gc.disable()
+        gc.set_threshold(0)
+        assert variable.get() is value
+        [repr(variable.get()) for variable in variables]
+
+
+gc.disable()
+asyncio.run(main())
+"""
+
+
+def test_what_is_collected_in_the_middle_of_a_change_of_context_changes_none() -> None:
+    """Before Python 3.12 it would take no exception from that but the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=ROOT / "tests", capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
