@@ -21,8 +21,8 @@ OK, NOTE, ATTENTION, PROGRESS = "ok", "note", "attention", "progress"
 
 AGENT = "opentelemetry.instrumentation.auto_instrumentation"
 IN_VAIN = (
-    "though opentelemetry-instrument runs: see what it says above (is its SDK installed, is the port of the prometheus "
-    "exporter taken by the application?)"
+    "though opentelemetry-instrument runs: see what it says above (is its SDK installed? where the application has the "
+    "port of the prometheus exporter, set OTEL_EXPORTER_PROMETHEUS_PORT=0 for the doctor)"
 )
 
 
