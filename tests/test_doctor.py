@@ -447,6 +447,21 @@ UNINSTALLED_HTTP = (
         ({"PYTHON_DISABLED_INSTRUMENTATIONS": "httpx"}, None),
         ({"INSTRUMENTATION_AILIB_STAGES": "map,event.map"}, BAD_STAGE),
         ({"INSTRUMENTATION_AILIB_STAGES": "none"}, None),
+        (
+            {"INSTRUMENTATION_AILIB_STAGE": "none"},
+            (
+                "OTEL_INSTRUMENTATION_AILIB_STAGE means nothing: there are OTEL_INSTRUMENTATION_AILIB_STAGES, "
+                "OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING, OTEL_INSTRUMENTATION_AILIB_DOCUMENTED_API"
+            ),
+        ),
+        (
+            {"INSTRUMENTATION_GENAI_COMPLETION_HOOK": "ours"},
+            (
+                "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=ours is no hook: "
+                "install the package that has it, or name one of upload"
+            ),
+        ),
+        ({"INSTRUMENTATION_GENAI_COMPLETION_HOOK": "upload"}, None),
         ({"INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "some"}, BAD_MODE),
         ({"TRACES_EXPORTER": " otlp , console ", "EXPORTER_OTLP_PROTOCOL": " grpc "}, None),
         ({"TRACES_EXPORTER": "otlp_proto_http"}, UNINSTALLED_HTTP),
