@@ -55,7 +55,8 @@ class ExportFailures(logging.Filter):
     def listen(self) -> None:
         """Begin to count."""
         for name in _LOGGERS:
-            logging.getLogger(name).addFilter(self)
+            # Before their own, which take what repeats itself within twenty seconds, of another signal as well.
+            logging.getLogger(name).filters.insert(0, self)
 
     def stop(self) -> None:
         """Count no more."""
