@@ -45,7 +45,7 @@ QUEUES: Final = Group(
             CRITICAL,
             "The queue of {{ $labels.executor }} is full",
             "{{ $value | humanizePercentage }} of the permits of {{ $labels.job }} ({{ $labels.instance }}) have been "
-            "taken for ten minutes. Calls wait, then fail with backpressure.",
+            "taken for ten minutes. Calls wait, or fail with backpressure where the queue has a timeout.",
         ),
         _slow("AiLibQueueSlow", semconv.BACKPRESSURE_WAIT, "in the queue"),
         _slow("AiLibRateLimiterSlow", semconv.RATE_LIMITER_WAIT, "for the rate limiter"),

@@ -42,7 +42,7 @@ ERRORS: Final[list[Panel]] = [
             "Where failed calls stood.",
             "`http.transport`: provider or network. `pipeline.process`, `event.map`: the answer does not fit the "
             "manifest. `request.compile`, `protocol.load`: the manifest itself. `resilience`: refused before it was "
-            "sent. `client`: before the first stage.",
+            "sent, or cancelled while it waited. `client`: before the first stage.",
             "reqps",
             url([CALLS, FAILED]),
         ),

@@ -34,8 +34,7 @@ _GLANCE: Final[list[Panel]] = [
         Text(
             "Providers unhealthy",
             "Providers of whose calls of the last five minutes at least half failed.",
-            "See *Health of providers* for which. No number means that there were no calls, or that the documented "
-            "API is switched off, which tracks health.",
+            "See *Health of providers* for which. No number means that there were no calls.",
             "short",
             url([CALLS, FAILED]),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ def write(module: str, built: Mapping[Path, str], arguments: list[str]) -> int:
         built: The text of every file.
         arguments: Those of the command line.
     """
-    if arguments == ["--check"]:
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Write the {module} anew.")
+    parser.add_argument("--check", action="store_true", help="write nothing, and say which files differ")
+    if parser.parse_args(arguments).check:
         stale = [file.name for file, text in built.items() if not file.exists() or file.read_text("utf-8") != text]
         sys.stdout.write("".join(f"{name} differs: python -m {module}\n" for name in stale))
         return 1 if stale else 0

@@ -7,6 +7,7 @@ the mock provider. ``python tests/docs_blocks.py docs/resilience.md`` shows what
 
 from __future__ import annotations
 
+import argparse
 import ast
 import asyncio
 import contextlib
@@ -195,8 +196,16 @@ def main(arguments: list[str]) -> int:
     """Run pages and show what came of them."""
     from mock_provider import mock_provider
 
+    parser = argparse.ArgumentParser(
+        prog="python tests/docs_blocks.py",
+        description="Run the Python of each page against the mock provider; print what it prints, and its traces.",
+    )
+    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE", help="docs/resilience.md, for one")
+    pages = parser.parse_args(arguments).pages
+    if missing := [str(page) for page in pages if not page.is_file()]:
+        parser.error(f"there is no {', '.join(missing)}")
     with mock_provider() as provider:
-        done = {page: run(Path(page), f"{provider}/v1") for page in arguments}
+        done = {page: run(page, f"{provider}/v1") for page in pages}
     for page, shown in done.items():
         for number, (printed, traces) in enumerate(zip(shown.printed, shown.traces, strict=True), 1):
             print(f"--- {page}, Python block {number}", printed, *traces, sep="\n")  # noqa: T201 - a program

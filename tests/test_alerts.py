@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
 from alerts import __main__ as program  # noqa: E402
-from dashboards import catalogue  # noqa: E402
+from dashboards import catalogue, generated  # noqa: E402
 
 FILES = sorted((ROOT / "alerts").glob("*.yaml"))
 TESTS = sorted((ROOT / "alerts" / "tests").glob("*.yaml"))
@@ -45,6 +45,13 @@ def severities(alert: str) -> list[set[str]]:
 
 def test_the_files_are_what_would_be_built() -> None:
     assert program.build() == {file: file.read_text("utf-8") for file in FILES}
+
+
+@pytest.mark.parametrize("argument", ["--help", "--chek"])
+def test_what_is_not_understood_writes_nothing(argument: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        generated.write("alerts", {tmp_path / "alerts.yaml": ""}, [argument])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prometheus_accepts_the_rules() -> None:

@@ -73,8 +73,8 @@ UNCONFIGURED = [
 NO_ADDRESS = ["note there is no address to connect to"]
 START = "start a Collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT (or the signal's own) to where one is"
 IN_VAIN = (
-    "though opentelemetry-instrument runs: see what it says above (is its SDK installed, is the port of the prometheus "
-    "exporter taken by the application?)"
+    "though opentelemetry-instrument runs: see what it says above (is its SDK installed? where the application has the "
+    "port of the prometheus exporter, set OTEL_EXPORTER_PROMETHEUS_PORT=0 for the doctor)"
 )
 GIVES_UP = "so opentelemetry-instrument instruments nothing"
 
@@ -220,6 +220,14 @@ def test_an_agent_that_gave_up_is_told_from_one_that_does_not_run() -> None:
         f"logger provider: none, {IN_VAIN}",
     ]
     assert "Address already in use" in report.text
+
+
+def test_beside_an_application_that_has_the_port_of_the_prometheus_exporter_any_other_will_do() -> None:
+    agent = Path(sys.executable).with_name("opentelemetry-instrument")
+    signals = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "prometheus", "OTEL_LOGS_EXPORTER": "none"}
+    report = spawn(str(agent), sys.executable, **signals, OTEL_EXPORTER_PROMETHEUS_PORT="0")
+    assert report.attention == []
+    assert report["Patch rows"] == PATCHED
 
 
 def test_an_agent_that_is_kept_from_us_is_told_of_once() -> None:
@@ -439,6 +447,21 @@ UNINSTALLED_HTTP = (
         ({"PYTHON_DISABLED_INSTRUMENTATIONS": "httpx"}, None),
         ({"INSTRUMENTATION_AILIB_STAGES": "map,event.map"}, BAD_STAGE),
         ({"INSTRUMENTATION_AILIB_STAGES": "none"}, None),
+        (
+            {"INSTRUMENTATION_AILIB_STAGE": "none"},
+            (
+                "OTEL_INSTRUMENTATION_AILIB_STAGE means nothing: there are OTEL_INSTRUMENTATION_AILIB_STAGES, "
+                "OTEL_INSTRUMENTATION_AILIB_CHUNK_TIMING, OTEL_INSTRUMENTATION_AILIB_DOCUMENTED_API"
+            ),
+        ),
+        (
+            {"INSTRUMENTATION_GENAI_COMPLETION_HOOK": "ours"},
+            (
+                "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=ours is no hook: "
+                "install the package that has it, or name one of upload"
+            ),
+        ),
+        ({"INSTRUMENTATION_GENAI_COMPLETION_HOOK": "upload"}, None),
         ({"INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "some"}, BAD_MODE),
         ({"TRACES_EXPORTER": " otlp , console ", "EXPORTER_OTLP_PROTOCOL": " grpc "}, None),
         ({"TRACES_EXPORTER": "otlp_proto_http"}, UNINSTALLED_HTTP),

@@ -179,7 +179,8 @@ examples:
       whether that Collector can be reached from here (directly: proxies are not used)
 
 The exit status is 1 if a line of the report needs attention, else 0. Passwords, queries of URLs and OTLP headers are
-not shown. With the prometheus exporter, stop the application first: both would open the same port.
+not shown. Where the application runs with the prometheus exporter, its port is taken: set
+OTEL_EXPORTER_PROMETHEUS_PORT=0 for the doctor.
 """
 
 

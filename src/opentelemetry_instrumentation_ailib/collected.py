@@ -57,7 +57,7 @@ def call_unlocked(end: Callable[[], object]) -> None:
         end: The function, which does not raise.
     """
     if not _inside_locks():
-        # Inside ContextVar.set(), a second change of the context frees what the first is reading: python/cpython#148891.
+        # Inside ContextVar.set(), a second change of the context frees what the first reads: python/cpython#148891.
         contextvars.copy_context().run(end)
         return
     # What lies further inside comes first, and is to end first.

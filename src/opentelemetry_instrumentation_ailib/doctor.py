@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry.util.genai.utils import get_content_capturing_mode
 
-from opentelemetry_instrumentation_ailib.config import Config, environment
+from opentelemetry_instrumentation_ailib.config import COMPLETION_HOOK_VARIABLE, VARIABLES, Config, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,8 @@ OK, NOTE, ATTENTION, PROGRESS = "ok", "note", "attention", "progress"
 
 AGENT = "opentelemetry.instrumentation.auto_instrumentation"
 IN_VAIN = (
-    "though opentelemetry-instrument runs: see what it says above (is its SDK installed, is the port of the prometheus "
-    "exporter taken by the application?)"
+    "though opentelemetry-instrument runs: see what it says above (is its SDK installed? where the application has the "
+    "port of the prometheus exporter, set OTEL_EXPORTER_PROMETHEUS_PORT=0 for the doctor)"
 )
 
 
@@ -85,6 +86,14 @@ def switches() -> Iterator[Line]:
         yield Line(ATTENTION, "OTEL_SDK_DISABLED=true, so nothing is recorded: unset it")
     for entry in disabled():
         yield Line(ATTENTION, f"{_DISABLED} keeps opentelemetry-instrument from ai-lib-python: take {entry} out of it")
+    for name in found:
+        if name.startswith("OTEL_INSTRUMENTATION_AILIB_") and name not in VARIABLES:
+            yield Line(ATTENTION, f"{name} means nothing: there are {', '.join(VARIABLES)}")
+    hooks = sorted({point.name for point in entry_points(group="opentelemetry_genai_completion_hook")})
+    if (hook := found.get(COMPLETION_HOOK_VARIABLE)) is not None and hook not in hooks:
+        remedy = f"install the package that has it, or name one of {', '.join(hooks)}"
+        named = shown(COMPLETION_HOOK_VARIABLE, hook)
+        yield Line(ATTENTION, f"{COMPLETION_HOOK_VARIABLE}={named} is no hook: {remedy}")
     with _complaints() as complaints:
         Config.read()
         get_content_capturing_mode()

@@ -17,6 +17,8 @@ import grpc  # type: ignore[import-untyped]
 import pytest
 from ai_lib_python.telemetry import Tracer
 from grpc_receiver import GrpcReceiver, grpc_receiver
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.export import SpanExportResult
 from traced import ALL, LOGGER, TLS, call_once, deserted, names, receiving
 
 from opentelemetry_instrumentation_ailib.documented import delivery
@@ -110,7 +112,7 @@ async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits
         (
             LOGGER,
             logging.WARNING,
-            f"Spans cannot be delivered to {nowhere[7:]} and are dropped (reported once)",
+            f"Spans cannot be delivered to {nowhere[7:]} (UNAVAILABLE) and are dropped (reported once)",
         )
     ]
     assert [value for _, value in instrumented.points("ai_lib.requests")] == [3]
@@ -121,8 +123,7 @@ async def test_an_endpoint_that_comes_back_and_goes_is_said_again(
     instrumented: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "_PAUSES", ())
-    refused = grpc.StatusCode.UNAVAILABLE
-    with grpc_receiver(refused, refused) as otlp:
+    with grpc_receiver(grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE) as otlp:
         tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
         pipe = delivery.pipe_of(tracer)
         for _ in range(3):
@@ -134,7 +135,32 @@ async def test_an_endpoint_that_comes_back_and_goes_is_said_again(
     with tracer.span("mine"):
         pass
     tracer.shutdown()
-    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [LOGGER, LOGGER]
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.name for record in warnings] == [LOGGER, LOGGER]
+    where = otlp.endpoint.removeprefix("http://")
+    assert [record.getMessage() for record in warnings] == [
+        f"Spans cannot be delivered to {where} ({status}) and are dropped (reported once)"
+        for status in ("UNAUTHENTICATED", "UNAVAILABLE")
+    ]
+
+
+@pytest.mark.noisy("opentelemetry", "opentelemetry_instrumentation_ailib")
+@pytest.mark.usefixtures("instrumented")
+def test_failures_of_the_applications_exporter_are_heard_beside_those_of_a_tracer(
+    nowhere: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_PAUSES", ())
+    theirs = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+    for each in theirs.filters:  # One takes what repeats itself, of other tests too.
+        monkeypatch.setattr(each, "last_log", None, raising=False)
+    tracer = Tracer(service_name="my-app", endpoint=nowhere)
+    with tracer.span("mine"):
+        pass
+    tracer.shutdown()
+    application = OTLPSpanExporter(endpoint=nowhere, retryable_error_codes=(grpc.StatusCode.OK,))
+    assert application.export([]) is SpanExportResult.FAILURE
+    application.shutdown()
+    assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == [LOGGER, theirs.name]
 
 
 PROGRAM = """
@@ -198,7 +224,7 @@ def test_spans_are_delivered_when_the_program_ends(mock: str, otlp: GrpcReceiver
 
 def test_a_program_ends_at_once_when_nobody_is_at_its_endpoint(mock: str, nowhere: str) -> None:
     done, lasted = run(mock, nowhere, LONG)
-    assert done.stderr == f"Spans cannot be delivered to {nowhere[7:]} and are dropped (reported once)\n"
+    assert done.stderr == f"Spans cannot be delivered to {nowhere[7:]} (UNAVAILABLE) and are dropped (reported once)\n"
     assert lasted < LONG
 
 

@@ -30,6 +30,7 @@ from ai_lib_python.telemetry import (
     get_health_checker,
 )
 from asked import OK, QUIET, SERVER_ERROR, calls, fresh_tracker, health, shown
+from opentelemetry.exporter.otlp.proto.grpc import exporter
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, live
 from opentelemetry_instrumentation_ailib.documented import outcomes
@@ -178,6 +179,14 @@ async def test_an_exporters_failures_degrade() -> None:
     report = await HealthChecker().check()
     assert report.details["telemetry"] == {"export_failures": 1, "failing": True}
     assert (report.status, report.is_healthy) == (HealthStatus.DEGRADED, True)
+
+
+@pytest.mark.noisy("opentelemetry")
+@pytest.mark.usefixtures("instrumented")
+async def test_failures_that_the_exporters_logger_takes_for_one_are_counted() -> None:
+    for signal in ("traces", "metrics", "traces"):
+        logging.getLogger(exporter.__name__).error("Failed to export %s, all", signal)
+    assert (await HealthChecker().check()).details["telemetry"] == {"export_failures": 3, "failing": True}
 
 
 def test_no_filter_stays_behind(recorder: Recorder) -> None:

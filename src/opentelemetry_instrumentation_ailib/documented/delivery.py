@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -44,7 +45,8 @@ class Delivery:
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter = exporter
         self._endpoint = endpoint
-        logging.getLogger(_EXPORTER_LOGGER).addFilter(self._is_not_ours)
+        # Before the logger's own filter of what repeats itself, which would hide the application's failures by ours.
+        logging.getLogger(_EXPORTER_LOGGER).filters.insert(0, self._is_not_ours)
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
@@ -81,7 +83,8 @@ class Delivery:
     def _attempt(self, spans: Sequence[ReadableSpan]) -> bool:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        token = ATTEMPT.set(True)
+        self._statuses: list[str] = []
+        token = ATTEMPT.set(self._statuses)
         try:
             return self._exporter.export(spans) is SpanExportResult.SUCCESS
         except Exception:
@@ -91,14 +94,18 @@ class Delivery:
 
     def _complain(self) -> None:
         if not self._failing:
-            _logger.warning("Spans cannot be delivered to %s and are dropped (reported once)", self._endpoint)
+            where = " ".join((self._endpoint, *(f"({status})" for status in self._statuses[-1:])))
+            _logger.warning("Spans cannot be delivered to %s and are dropped (reported once)", where)
         self._failing = True
         if CURRENT.round is not None:
             CURRENT.round.failures.note()
 
     def _is_not_ours(self, record: logging.LogRecord) -> bool:
-        # The exporter logs every attempt.
-        return not ATTEMPT.get()
+        # The exporter logs every attempt. The name of gRPC's status says why, and holds no secret.
+        statuses = ATTEMPT.get()
+        if statuses is not None:
+            statuses.extend(each.name for each in record.args or () if isinstance(each, Enum))
+        return statuses is None
 
     def _cut_short(self) -> None:
         self._closing.wait()

@@ -20,8 +20,8 @@ _LOGGERS: Final = (
 RECENT: Final = 300.0
 """Seconds for which a failure counts."""
 
-ATTEMPT: Final[ContextVar[bool]] = ContextVar("ai_lib_export_attempt", default=False)
-"""Whether a tracer's own exporter is at work, which reports its failures itself."""
+ATTEMPT: Final[ContextVar[list[str] | None]] = ContextVar("ai_lib_export_attempt", default=None)
+"""What a tracer's own exporter, which is at work, failed with so far. It reports its failures itself."""
 
 
 class ExportFailures(logging.Filter):
@@ -38,7 +38,7 @@ class ExportFailures(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Count an error; let every record pass."""
-        if record.levelno >= logging.ERROR and not ATTEMPT.get():
+        if record.levelno >= logging.ERROR and ATTEMPT.get() is None:
             self.note()
         return True
 
@@ -55,7 +55,8 @@ class ExportFailures(logging.Filter):
     def listen(self) -> None:
         """Begin to count."""
         for name in _LOGGERS:
-            logging.getLogger(name).addFilter(self)
+            # Before their own, which take what repeats itself within twenty seconds, of another signal as well.
+            logging.getLogger(name).filters.insert(0, self)
 
     def stop(self) -> None:
         """Count no more."""
