@@ -22,7 +22,7 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 
 from conftest import client
 from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, StreamSummary, __version__, guard
-from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.usage import Usage
 from provider import completion, delta
 from recorder import Recorder
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry.context import Context
 
 from opentelemetry_instrumentation_ailib import pipeline, streaming
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import (
     COMPILE,
@@ -27,6 +27,7 @@ from opentelemetry_instrumentation_ailib.stream_state import (
     StageClock,
     StreamState,
 )
+from opentelemetry_instrumentation_ailib.usage import Usage
 
 
 def state(**noted: Any) -> StreamState:

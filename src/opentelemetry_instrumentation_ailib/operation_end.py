@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import loggers, logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.cardinality import By
-from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer, Usage
+from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.cost import Pricer
     from opentelemetry_instrumentation_ailib.messages import Conversation
     from opentelemetry_instrumentation_ailib.operation import Operation
+    from opentelemetry_instrumentation_ailib.usage import Usage
 
 
 def end(

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry_instrumentation_ailib import fields, naming, semconv
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.usage import Usage, usage
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
@@ -188,7 +189,7 @@ def _metadata(state: StreamState, data: Any) -> None:
     report = getattr(data, "usage", None)
     if report:
         known = state.first_frame.usage.merged(state.usage)
-        state.usage = known.merged(fields.usage(report, known))
+        state.usage = known.merged(usage(report, known))
     _note_reason(state, 0, getattr(data, "finish_reason", None) or getattr(data, "stop_reason", None))
 
 
