@@ -14,6 +14,7 @@ from hypothesis import example, given
 from opentelemetry_instrumentation_ailib.fields import (
     Answer,
     frame_answer,
+    frame_report,
     request_attributes,
     response_answer,
 )
@@ -186,12 +187,12 @@ def test_an_empty_response_says_nothing(response: Any) -> None:
         ),
         pytest.param(
             {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": ANTHROPIC}},
-            Answer(id="msg_1", model="claude-x", usage=Usage(130, 5, cache_read=100, cache_write=20)),
+            Answer(id="msg_1", model="claude-x"),
             id="anthropic",
         ),
         pytest.param(
             {"responseId": "r-1", "modelVersion": "gemini-x", "usageMetadata": {"promptTokenCount": 12}},
-            Answer(id="r-1", model="gemini-x", usage=Usage(input=12)),
+            Answer(id="r-1", model="gemini-x"),
             id="gemini",
         ),
         pytest.param({"message": "hello", "id": "x"}, Answer(id="x"), id="message-is-text"),
@@ -203,6 +204,23 @@ def test_an_empty_response_says_nothing(response: Any) -> None:
 )
 def test_the_first_frame_names_the_response(frame: Any, expected: Answer) -> None:
     assert frame_answer(frame) == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        pytest.param({"choices": [], "usage": OPENAI}, Usage(12, 5, cache_read=8, reasoning=3), id="openai"),
+        pytest.param({"message": {"usage": ANTHROPIC}}, Usage(130, 5, cache_read=100, cache_write=20), id="anthropic"),
+        pytest.param({"usageMetadata": {"promptTokenCount": 12}}, Usage(input=12), id="gemini"),
+        pytest.param({"message": "hello", "usage": {"prompt_tokens": 12}}, Usage(input=12), id="message-is-text"),
+        pytest.param({"usage": "many"}, Usage(), id="wrong-type"),
+        pytest.param({}, Usage(), id="nothing"),
+        pytest.param(None, Usage(), id="null"),
+        pytest.param([{"usage": OPENAI}], Usage(), id="list"),
+    ],
+)
+def test_the_first_frame_may_report_tokens(frame: Any, expected: Usage) -> None:
+    assert frame_report(frame).usage == expected
 
 
 # --- anything at all ---
@@ -230,6 +248,8 @@ def check_answer(found: Answer) -> None:
 @given(OBJECTS | JSON)
 def test_any_frame_yields_an_answer(frame: Any) -> None:
     check_answer(frame_answer(frame))
+    for count in frame_report(frame).usage:
+        check_count(count)
 
 
 @given(OBJECTS | JSON, JSON, JSON, OBJECTS | JSON)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry_instrumentation_ailib.usage import Usage, usage
+from opentelemetry_instrumentation_ailib.usage import Report, Usage, reported, usage
 from reports import ANTHROPIC, DEEPSEEK, GEMINI, HUGE, JSON, OBJECTS, OPENAI, RESPONSES, check_count
 
 
@@ -61,6 +61,17 @@ def test_a_sum_that_no_attribute_can_carry_is_not_known() -> None:
     assert usage(report) == Usage(output=5, cache_read=1)
 
 
+# --- reports of a stream, in parts ---
+
+
+def total(*reports: Any) -> Usage:
+    """Return what the reports of a stream come to."""
+    together = Report()
+    for each in reports:
+        together = together.merged(reported(each))
+    return together.usage
+
+
 def test_a_later_report_overrides_what_it_knows() -> None:
     earlier = Usage(input=130, output=1, cache_read=100, cache_write=20)
     assert earlier.merged(Usage(output=5, reasoning=0)) == Usage(130, 5, 100, 20, 0)
@@ -74,42 +85,126 @@ def test_a_later_report_that_knows_nothing_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
-        pytest.param({"input_tokens": None, "output_tokens": 7}, Usage(output=7), id="no-input"),
+        pytest.param({"output_tokens": 7}, Usage(130, 7, 100, 20), id="output-alone"),
+        pytest.param({"input_tokens": None, "output_tokens": 7}, Usage(130, 7, 100, 20), id="no-input"),
         pytest.param(
             {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 7},
-            Usage(output=7),
+            Usage(130, 7, 100, 20),
             id="zeros",
         ),
-        pytest.param({"input_tokens": 10, "output_tokens": 7}, Usage(130, 7), id="without-the-cached"),
+        pytest.param({"input_tokens": 10, "output_tokens": 7}, Usage(130, 7, 100, 20), id="without-the-cached"),
         pytest.param(
             {"input_tokens": 11, "cache_read_input_tokens": 90, "output_tokens": 7},
-            Usage(121, 7, cache_read=90),
+            Usage(121, 7, 90, 20),
             id="without-those-written",
         ),
         pytest.param({**ANTHROPIC, "input_tokens": 30}, Usage(150, 5, 100, 20), id="all-of-it"),
+        pytest.param({"input_tokens": 500, "output_tokens": 7}, Usage(620, 7, 100, 20), id="more-than-the-cached"),
+        pytest.param({"prompt_tokens": 130, "completion_tokens": 7}, Usage(130, 7, 100, 20), id="in-another-shape"),
+        pytest.param({"completion_tokens": 7}, Usage(130, 7, 100, 20), id="output-in-another-shape"),
     ],
 )
 def test_what_the_end_of_a_stream_leaves_out_of_its_input_is_as_its_beginning_said(
     end: dict[str, Any], expected: Usage
 ) -> None:
-    assert usage(end, usage(ANTHROPIC)) == expected
+    assert total(ANTHROPIC, end) == expected
 
 
-@pytest.mark.parametrize("before", [OPENAI, RESPONSES], ids=["openai", "responses"])
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        {"cache_read_input_tokens": 100, "output_tokens": 1},
+        {"input_tokens": 0, "cache_read_input_tokens": 100, "output_tokens": 1},
+        {"input_tokens": None, "cache_read_input_tokens": 100, "cache_creation_input_tokens": None},
+        {"input_tokens": 7, "cache_read_input_tokens": 100},
+    ],
+)
+def test_cached_tokens_of_the_beginning_are_added_to_the_others_of_the_end(beginning: dict[str, Any]) -> None:
+    assert total(beginning, {"input_tokens": 10, "output_tokens": 7}) == Usage(110, 7, cache_read=100)
+
+
+def test_cached_tokens_of_the_end_are_added_to_the_others_of_the_beginning() -> None:
+    end = {"cache_read_input_tokens": 100, "output_tokens": 7}
+    assert total({"input_tokens": 10, "output_tokens": 1}, end) == Usage(110, 7, cache_read=100)
+
+
+@pytest.mark.parametrize(
+    ("before", "details"),
+    [
+        pytest.param(OPENAI, Usage(cache_read=8, reasoning=3), id="openai"),
+        pytest.param(RESPONSES, Usage(cache_read=8, reasoning=3), id="responses"),
+        pytest.param(
+            {"input_tokens": 12, "input_tokens_details": {"cached_tokens": 12}}, Usage(cache_read=12), id="all-cached"
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        pytest.param(RESPONSES, Usage(12, 5, cache_read=8, reasoning=3), id="all-of-it-again"),
         pytest.param({"input_tokens": 12, "output_tokens": 7}, Usage(12, 7), id="without-the-details"),
         pytest.param({"input_tokens": 20, "output_tokens": 7}, Usage(20, 7), id="more"),
-        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
+        pytest.param({"output_tokens": 7}, Usage(12, 7), id="output-alone"),
     ],
 )
 def test_cached_tokens_that_the_input_includes_are_not_added_when_it_is_reported_again(
-    before: dict[str, Any], end: dict[str, Any], expected: Usage
+    before: dict[str, Any], details: Usage, end: dict[str, Any], expected: Usage
 ) -> None:
-    assert usage(end, usage(before)) == expected
+    assert total(before, end) == details.merged(expected)
+
+
+@pytest.mark.parametrize("report", [OPENAI, DEEPSEEK, ANTHROPIC, GEMINI, RESPONSES])
+def test_a_report_that_comes_twice_is_one(report: dict[str, Any]) -> None:
+    assert total(report, report) == usage(report)
+
+
+# --- anything at all ---
+
+TOKENS = st.integers(1, 2**30)
+
+
+@st.composite
+def parts(draw: st.DrawFn, counts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Draw the reports of a stream: each leaves out some counts, or has zeros, and none of them is in no report."""
+    reports: list[dict[str, Any]] = [{} for _ in range(draw(st.integers(1, 4)))]
+    for name, count in counts.items():
+        known = draw(st.integers(0, len(reports) - 1))
+        for index, report in enumerate(reports):
+            if index == known or draw(st.booleans()):
+                report[name] = count
+            elif draw(st.booleans()):
+                report[name] = draw(st.sampled_from([None, {}])) if isinstance(count, dict) else draw(_LESS)
+    return reports
+
+
+_LESS = st.sampled_from([None, 0, "many", -1])
+
+
+@given(st.data(), TOKENS, TOKENS, TOKENS, TOKENS)
+def test_anthropics_parts_come_to_their_sum_however_they_are_spread(
+    data: st.DataObject, sent: int, output: int, read: int, write: int
+) -> None:
+    counts = {
+        "input_tokens": sent,
+        "output_tokens": output,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": write,
+    }
+    assert total(*data.draw(parts(counts))) == Usage(sent + read + write, output, read, write)
+
+
+@given(st.data(), TOKENS, TOKENS, TOKENS)
+def test_parts_of_openais_responses_come_to_what_the_input_says_however_they_are_spread(
+    data: st.DataObject, uncached: int, output: int, read: int
+) -> None:
+    sent = uncached + read
+    counts = {"input_tokens": sent, "output_tokens": output, "input_tokens_details": {"cached_tokens": read}}
+    assert total(*data.draw(parts(counts))) == Usage(sent, output, cache_read=read)
+
+
+@given(st.lists(OBJECTS | JSON, max_size=4))
+def test_any_reports_yield_counts_or_nothing(reports: list[Any]) -> None:
+    for count in total(*reports):
+        check_count(count)
 
 
 @given(OBJECTS | JSON)
@@ -127,4 +222,4 @@ def test_merging_keeps_what_only_the_earlier_report_knew(earlier: Usage, later: 
     merged = earlier.merged(later)
     for name in ("input", "output", "cache_read", "cache_write", "reasoning"):
         ours, theirs = getattr(earlier, name), getattr(later, name)
-        assert getattr(merged, name) == (ours if theirs is None else theirs)
+        assert getattr(merged, name) == (theirs or ours if ours is not None else theirs)

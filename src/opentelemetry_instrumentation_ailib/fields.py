@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.naming import text
-from opentelemetry_instrumentation_ailib.usage import Usage, usage
+from opentelemetry_instrumentation_ailib.usage import Report, Usage, reported, usage
 from opentelemetry_instrumentation_ailib.values import MAPPINGS, integer, number, whole
 
 _MAX_ITEMS: Final = 64
@@ -134,12 +134,21 @@ def _finish_reasons(response: Any, body: Mapping[str, Any]) -> tuple[str, ...]:
 
 def frame_answer(frame: Any) -> Answer:
     """Read the first frame of a stream, the only one to name the response; events carry neither id nor model."""
-    if not isinstance(frame, MAPPINGS):
-        return Answer()
-    message = frame.get("message")
-    source: Mapping[str, Any] = message if isinstance(message, MAPPINGS) else frame
+    source = _message(frame)
     return Answer(
         id=text(source.get("id")) or text(source.get("responseId")),
         model=text(source.get("model")) or text(source.get("modelVersion")),
-        usage=usage(source.get("usage") or source.get("usageMetadata")),
     )
+
+
+def frame_report(frame: Any) -> Report:
+    """Read what the first frame of a stream reports: of Anthropic's input tokens, what no event does."""
+    source = _message(frame)
+    return reported(source.get("usage") or source.get("usageMetadata"))
+
+
+def _message(frame: Any) -> Mapping[str, Any]:
+    if not isinstance(frame, MAPPINGS):
+        return {}
+    message = frame.get("message")
+    return message if isinstance(message, MAPPINGS) else frame

@@ -24,25 +24,51 @@ class Usage(NamedTuple):
     reasoning: int | None = None
 
     def merged(self, later: Usage) -> Usage:
-        """Return these counts overridden by those of a later report that are known."""
-        return Usage(*(new if new is not None else old for old, new in zip(self, later, strict=True)))
+        """Return these counts overridden by those of a later report that it knows. Counts grow: a zero is none."""
+        return Usage(*(new if new or old is None else old for old, new in zip(self, later, strict=True)))
 
 
-def usage(report: Any, before: Usage = Usage()) -> Usage:
-    """Read a provider's report.
+class Report(NamedTuple):
+    """What a provider reported, perhaps in parts, as a stream does at its beginning and its end.
 
-    Args:
-        report: An OpenAI-, Anthropic- or Gemini-shaped object.
-        before: What was reported before, of which a stream may repeat a part.
+    Attributes:
+        counts: The counts as they were reported.
+        apart: Whether those of the input leave out the cached tokens; ``None`` where nothing said so yet.
     """
-    if not isinstance(report, MAPPINGS):
-        return Usage()
+
+    counts: Usage = Usage()
+    apart: bool | None = None
+
+    def merged(self, later: Report) -> Report:
+        """Return this report with what a later one knows."""
+        return Report(self.counts.merged(later.counts), self.apart if later.apart is None else later.apart)
+
+    @property
+    def usage(self) -> Usage:
+        """What it comes to."""
+        counts = self.counts
+        if not self.apart:
+            return counts
+        return counts._replace(input=_sum(counts.input, counts.cache_read, counts.cache_write))
+
+
+def usage(said: Any) -> Usage:
+    """Return what a whole report comes to, in the shape of any provider."""
+    return reported(said).usage
+
+
+def reported(said: Any) -> Report:
+    """Read an OpenAI-, Anthropic- or Gemini-shaped report, perhaps one of several of a stream."""
+    if not isinstance(said, MAPPINGS):
+        return Report()
     # A report may have the names of both of OpenAI's APIs, and values for those of one.
-    if report.get("prompt_tokens") is not None or report.get("completion_tokens") is not None:
-        return _chat(report)
-    if "promptTokenCount" in report or "candidatesTokenCount" in report:
-        return _gemini(report)
-    return _messages(report, before)
+    if said.get("prompt_tokens") is not None or said.get("completion_tokens") is not None:
+        counts = _chat(said)
+    elif "promptTokenCount" in said or "candidatesTokenCount" in said:
+        counts = _gemini(said)
+    else:
+        return _messages(said)
+    return Report(counts, None if counts.input is None else False)
 
 
 def _chat(report: Mapping[str, Any]) -> Usage:
@@ -76,21 +102,22 @@ def _gemini(report: Mapping[str, Any]) -> Usage:
     )
 
 
-def _messages(report: Mapping[str, Any], before: Usage) -> Usage:
-    """Read what Anthropic's messages say, or OpenAI's responses, which have the same names."""
-    sent, output = _count(report.get("input_tokens")), _count(report.get("output_tokens"))
-    reasoning = _detail(report, "output_tokens_details", "reasoning_tokens")
-    if before.input and not sent:
-        return Usage(output=output, reasoning=reasoning)
-    # Anthropic reports cached tokens apart from the others; OpenAI's responses, in the same names, include them.
+def _messages(report: Mapping[str, Any]) -> Report:
+    """Read what Anthropic's messages say, or OpenAI's responses, which have the same names for the sums."""
     read, write = _count(report.get("cache_read_input_tokens")), _count(report.get("cache_creation_input_tokens"))
-    # Without them it may repeat a part of what was reported before, or all of it.
-    whole = sent and max(sent, before.input or 0)
-    if read is not None or write is not None:
-        known = before.merged(Usage(cache_read=read, cache_write=write))
-        whole = _sum(sent, known.cache_read, known.cache_write)
-    read = _detail(report, "input_tokens_details", "cached_tokens") if read is None else read
-    return Usage(whole, output, read, write, reasoning)
+    # Anthropic's input has no cached tokens in it, whichever of its reports tell of them; that of the responses has.
+    apart = None if read is None and write is None else True
+    if read is None:
+        read = _detail(report, "input_tokens_details", "cached_tokens")
+        apart = False if apart is None and read is not None else apart
+    counts = Usage(
+        input=_count(report.get("input_tokens")),
+        output=_count(report.get("output_tokens")),
+        cache_read=read,
+        cache_write=write,
+        reasoning=_detail(report, "output_tokens_details", "reasoning_tokens"),
+    )
+    return Report(counts, apart)
 
 
 def _detail(report: Mapping[str, Any], group: str, name: str) -> int | None:
