@@ -515,7 +515,7 @@ async def test_hooks_that_raise_are_reported_and_change_nothing(
     way: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites: list[str] = []
-    monkeypatch.setattr(guard, "report_fault", lambda site, *, first: sites.append(site))
+    monkeypatch.setattr(guard, "report_fault", lambda site, *_, first: sites.append(site))
 
     def hook(_span: Span, _subject: Any) -> None:
         raise ValueError("a fault in a hook")

@@ -92,7 +92,7 @@ def _end_span(
         if operation.conversation is not None:
             _capture(operation, operation.conversation, attributes)
         if response is not None and operation.telemetry.response_hook is not None:
-            call_hook(operation.telemetry.response_hook, operation.span, response)
+            call_hook(operation.telemetry.response_hook, operation, response)
     finally:  # A hook may end the program.
         if kind is not None and operation.recorded:
             _fail(operation, error)
@@ -166,7 +166,7 @@ def _capture(operation: Operation, conversation: Conversation, attributes: dict[
     content = operation.telemetry.content
     conversation = fitted(replace(conversation, outputs=joined(operation.outputs)), *operation.secrets)
     operation.span.set_attributes(content.span_attributes(conversation))
-    content.finish(operation.span, operation.context, {**operation.described, **attributes}, conversation)
+    content.finish(operation, {**operation.described, **attributes}, conversation)
 
 
 @guarded
@@ -192,13 +192,13 @@ def _fail(operation: Operation, error: BaseException | str | None) -> None:
 
 
 @guarded
-def call_hook(hook: Hook | None, span: Span, subject: Any) -> None:
+def call_hook(hook: Hook | None, operation: Operation, subject: Any) -> None:
     """Call a hook of the user's with a span that is recorded.
 
     Args:
         hook: The hook, if there is one.
-        span: The operation span.
+        operation: The operation, whose credentials an exception of the hook's may quote.
         subject: The request or the response.
     """
-    if hook is not None and span.is_recording():
-        hook(span, subject)
+    if hook is not None and operation.span.is_recording():
+        hook(operation.span, subject)
