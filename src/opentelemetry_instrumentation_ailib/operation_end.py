@@ -59,7 +59,7 @@ def end(
                 _end_span(operation, answer, response, error, kind, duration)
         _report(operation, answer, kind, duration, outcome)
     for note in operation.telemetry.outcomes:
-        note(operation, kind)
+        note(operation, kind, error)
     if operation.statistics is not None:
         for account in operation.telemetry.accountants:
             account(operation, answer)
