@@ -57,7 +57,7 @@ def faults_surface(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Let faults of ours through, which in production are logged and swallowed (marker ``swallowed`` keeps it so)."""
     if request.node.get_closest_marker("swallowed") is None:
 
-        def surface(site: str, *, first: bool) -> None:
+        def surface(site: str, *_: Any, first: bool) -> None:
             raise
 
         monkeypatch.setattr(guard, "report_fault", surface)

@@ -69,12 +69,12 @@ def plant(
 
 
 @contextlib.contextmanager
-def everything_on(recorder: Recorder, patch: pytest.MonkeyPatch) -> Iterator[Exported]:
+def everything_on(recorder: Recorder, patch: pytest.MonkeyPatch, **options: Any) -> Iterator[Exported]:
     """Switch on all that could give a credential away: messages, logs at any level, the instrumentation of httpx."""
     patch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_AND_EVENT")
     exported = Exported(recorder)
     HTTPXClientInstrumentor().instrument(**recorder.providers)
-    AiLibInstrumentor().instrument(**recorder.providers)
+    AiLibInstrumentor().instrument(**recorder.providers, **options)
     try:
         with exported.logs():
             yield exported

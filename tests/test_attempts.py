@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import client
 from differential import encoded
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor, semconv
-from opentelemetry_instrumentation_ailib.attempts import Attempts, note_fallback, note_retry
+from opentelemetry_instrumentation_ailib.attempts import Attempts, note_fallback, note_retry, record_fallback
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from provider import completion
 from recorder import Recorder
@@ -127,10 +127,17 @@ async def test_a_retry_decides_on_the_next_exchange(instrumented: Recorder) -> N
 # --- fallbacks ---
 
 
+def turn(operation: Operation, target: Any, error: BaseException | None, provider: str | None = None) -> None:
+    """Turn to another model, whose manifest has been loaded, or not."""
+    known = note_fallback(operation, target, error)
+    assert known is not None
+    record_fallback(operation, known, provider)
+
+
 async def test_each_fallback_turns_from_the_model_before(instrumented: Recorder) -> None:
     def act(operation: Operation) -> None:
-        note_fallback(operation, "anthropic/claude", LIMITED)
-        note_fallback(operation, "openrouter/org/m", None)
+        turn(operation, "anthropic/claude", LIMITED)
+        turn(operation, "openrouter/org/m", None)
 
     call = await during(instrumented, act)
     assert call.events == [
@@ -148,12 +155,39 @@ async def test_each_fallback_turns_from_the_model_before(instrumented: Recorder)
 
 
 @pytest.mark.parametrize(
+    ("asked", "known"),
+    [("claude/opus", "anthropic/opus"), ("claude/org/m", "anthropic/org/m"), ("opus", "anthropic/opus")],
+)
+async def test_a_provider_that_is_asked_for_by_an_alias_is_called_by_its_manifests_id(
+    instrumented: Recorder, asked: str, known: str
+) -> None:
+    def act(operation: Operation) -> None:
+        turn(operation, asked, LIMITED, "anthropic")
+        turn(operation, "p/m", LIMITED)
+
+    call = await during(instrumented, act)
+    assert call.events == [turned("openai/gpt-4o", known, "rate_limited"), turned(known, "p/m", "rate_limited")]
+
+
+async def test_a_loader_that_asks_again_for_an_alias_turns_once(instrumented: Recorder) -> None:
+    again: list[Any] = []
+
+    def act(operation: Operation) -> None:
+        turn(operation, "claude/opus", LIMITED, "anthropic")
+        again.append(note_fallback(operation, "claude/opus", LIMITED))
+
+    call = await during(instrumented, act)
+    assert again == [None]
+    assert call.attributes["ai_lib.fallback.count"] == 1
+
+
+@pytest.mark.parametrize(
     ("target", "known"),
     [("", "_OTHER"), (None, "_OTHER"), ("m", "m"), ("p/" + "x" * 1000, "p/" + "x" * 254), ("p/\ud800", "p/?")],
     ids=["empty", "none", "no provider", "long", "surrogate"],
 )
 async def test_the_name_of_a_fallback_is_bounded_text(instrumented: Recorder, target: Any, known: str) -> None:
-    call = await during(instrumented, lambda operation: note_fallback(operation, target, LIMITED))
+    call = await during(instrumented, lambda operation: turn(operation, target, LIMITED))
     assert call.events == [turned("openai/gpt-4o", known, "rate_limited")]
     assert call.attributes["ai_lib.fallback.model"] == known.removeprefix("p/")
 

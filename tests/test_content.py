@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,7 +103,8 @@ def content(
 
 def finish(captured: Content, recorder: Recorder, conversation: Conversation = CONVERSATION) -> Span:
     span = recorder.tracer_provider.get_tracer("test").start_span("chat gpt-4o")
-    captured.finish(span, set_span_in_context(span, Context()), {"gen_ai.operation.name": "chat"}, conversation)
+    operation: Any = SimpleNamespace(span=span, context=set_span_in_context(span, Context()))
+    captured.finish(operation, {"gen_ai.operation.name": "chat"}, conversation)
     return span
 
 
@@ -247,7 +249,8 @@ def test_the_event_carries_no_messages_where_the_mode_does_not_say_so(mode: str,
 
 def test_the_attributes_given_are_left_as_they_are(recorder: Recorder) -> None:
     attributes = {"gen_ai.operation.name": "chat"}
-    content("EVENT_ONLY", recorder).finish(trace.INVALID_SPAN, Context(), attributes, CONVERSATION)
+    operation: Any = SimpleNamespace(span=trace.INVALID_SPAN, context=Context())
+    content("EVENT_ONLY", recorder).finish(operation, attributes, CONVERSATION)
     assert attributes == {"gen_ai.operation.name": "chat"}
     assert len(recorder.events()) == 1
 
@@ -306,7 +309,7 @@ def test_a_fault_of_the_hook_is_reported_once_and_the_event_emitted(
             raise RuntimeError("no bucket")
 
     faults: list[tuple[str, bool]] = []
-    monkeypatch.setattr(guard, "report_fault", lambda site, *, first: faults.append((site, first)))
+    monkeypatch.setattr(guard, "report_fault", lambda site, *_, first: faults.append((site, first)))
     captured = content("EVENT_ONLY", recorder, Broken())
     for _ in range(3):
         finish(captured, recorder)

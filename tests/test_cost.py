@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 
 from opentelemetry_instrumentation_ailib import cost
 from opentelemetry_instrumentation_ailib.cost import Pricer
-from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.usage import Usage
 
 CALL = Usage(input=1_000, output=100)
 CACHED = Usage(input=1_000, output=100, cache_read=200, cache_write=30, reasoning=40)
@@ -402,7 +402,7 @@ def refuse(*args, **kwargs):
     raise AssertionError("the network")
 socket.socket.connect = socket.getaddrinfo = refuse
 from opentelemetry_instrumentation_ailib import cost
-from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.usage import Usage
 assert "genai_prices" not in sys.modules
 pricer = cost.load()
 print(pricer.price("openai", "gpt-4o", Usage(1000, 100)), pricer.price("openai", "none", Usage(1000, 100)))

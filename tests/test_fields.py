@@ -10,18 +10,16 @@ import pytest
 from ai_lib_python.client import ChatResponse
 from ai_lib_python.client.builder import ChatRequestBuilder
 from hypothesis import example, given
-from hypothesis import strategies as st
 
 from opentelemetry_instrumentation_ailib.fields import (
     Answer,
-    Usage,
     frame_answer,
+    frame_report,
     request_attributes,
     response_answer,
-    usage,
 )
-
-HUGE = 2**63
+from opentelemetry_instrumentation_ailib.usage import Usage
+from reports import ANTHROPIC, GEMINI, HUGE, JSON, OBJECTS, OPENAI, check_count
 
 
 def builder() -> ChatRequestBuilder:
@@ -118,143 +116,6 @@ def test_what_is_no_request_has_no_fields(request_like: Any) -> None:
     assert list(request_attributes(request_like)) == []
 
 
-# --- usage ---
-
-OPENAI = {
-    "prompt_tokens": 12,
-    "completion_tokens": 5,
-    "total_tokens": 17,
-    "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 3, "accepted_prediction_tokens": 0},
-}
-DEEPSEEK = {
-    "prompt_tokens": 12,
-    "completion_tokens": 5,
-    "prompt_cache_hit_tokens": 8,
-    "prompt_cache_miss_tokens": 4,
-    "completion_tokens_details": {"reasoning_tokens": 2},
-}
-ANTHROPIC = {
-    "input_tokens": 10,
-    "output_tokens": 5,
-    "cache_read_input_tokens": 100,
-    "cache_creation_input_tokens": 20,
-    "service_tier": "standard",
-}
-GEMINI = {
-    "promptTokenCount": 12,
-    "candidatesTokenCount": 5,
-    "thoughtsTokenCount": 30,
-    "cachedContentTokenCount": 8,
-    "totalTokenCount": 47,
-}
-RESPONSES = {
-    "input_tokens": 12,
-    "output_tokens": 5,
-    "input_tokens_details": {"cached_tokens": 8},
-    "output_tokens_details": {"reasoning_tokens": 3},
-}
-
-
-@pytest.mark.parametrize(
-    ("report", "expected"),
-    [
-        pytest.param(OPENAI, Usage(12, 5, cache_read=8, reasoning=3), id="openai"),
-        pytest.param(DEEPSEEK, Usage(12, 5, cache_read=8, reasoning=2), id="deepseek"),
-        pytest.param(ANTHROPIC, Usage(130, 5, cache_read=100, cache_write=20), id="anthropic"),
-        pytest.param(GEMINI, Usage(12, 35, cache_read=8, reasoning=30), id="gemini"),
-        pytest.param(RESPONSES, Usage(12, 5, cache_read=8, reasoning=3), id="responses"),
-        pytest.param({"prompt_tokens": 12}, Usage(input=12), id="openai-embedding"),
-        pytest.param({"completion_tokens": 5}, Usage(output=5), id="openai-output-only"),
-        pytest.param({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5), id="anthropic-uncached"),
-        pytest.param({"output_tokens": 5}, Usage(output=5), id="anthropic-delta"),
-        pytest.param({**RESPONSES, "prompt_tokens": None}, Usage(12, 5, cache_read=8, reasoning=3), id="both-names"),
-        pytest.param({"promptTokenCount": 12}, Usage(input=12), id="gemini-first-frame"),
-        pytest.param(
-            {"promptTokenCount": 12, "thoughtsTokenCount": 30}, Usage(12, 30, reasoning=30), id="gemini-thoughts-only"
-        ),
-        pytest.param({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0), id="zero-is-known"),
-        pytest.param({"prompt_tokens": 12.0, "completion_tokens": 5.0}, Usage(12, 5), id="whole-floats"),
-    ],
-)
-def test_usage_is_read_in_every_providers_shape(report: Any, expected: Usage) -> None:
-    assert usage(report) == expected
-
-
-@pytest.mark.parametrize(
-    "bad", [None, -1, "12", 1.5, math.nan, math.inf, True, HUGE, 10**40, 1e300, [], {}, {"a": [1]}, [[12]]], ids=repr
-)
-def test_a_count_that_is_none_is_not_known(bad: Any) -> None:
-    """A bad count is left out, and takes no good one with it."""
-    details = {"prompt_tokens_details": {"cached_tokens": bad}, "completion_tokens_details": bad}
-    assert usage({"prompt_tokens": bad, "completion_tokens": 5, **details}) == Usage(output=5)
-    assert usage({"prompt_tokens": 12, "completion_tokens": bad, **details}) == Usage(input=12)
-    assert usage({"input_tokens": bad, "output_tokens": 5}) == Usage(output=5)
-    assert usage({"input_tokens": 12, "cache_read_input_tokens": bad}) == Usage(input=12)
-    assert usage({"promptTokenCount": bad, "candidatesTokenCount": 5, "thoughtsTokenCount": bad}) == Usage(output=5)
-
-
-@pytest.mark.parametrize("report", [None, {}, [], [1], "12", 12, True, {"tokens": 12}, {1: 2}, {"usage": OPENAI}])
-def test_what_is_no_usage_report_says_nothing(report: Any) -> None:
-    assert usage(report) == Usage()
-
-
-def test_a_sum_that_no_attribute_can_carry_is_not_known() -> None:
-    report = {"input_tokens": HUGE - 1, "cache_read_input_tokens": 1, "output_tokens": 5}
-    assert usage(report) == Usage(output=5, cache_read=1)
-
-
-def test_a_later_report_overrides_what_it_knows() -> None:
-    earlier = Usage(input=130, output=1, cache_read=100, cache_write=20)
-    assert earlier.merged(Usage(output=5, reasoning=0)) == Usage(130, 5, 100, 20, 0)
-
-
-def test_a_later_report_that_knows_nothing_changes_nothing() -> None:
-    earlier = Usage(input=130, output=1)
-    assert earlier.merged(Usage()) == earlier
-
-
-@pytest.mark.parametrize(
-    ("end", "expected"),
-    [
-        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
-        pytest.param({"input_tokens": None, "output_tokens": 7}, Usage(output=7), id="no-input"),
-        pytest.param(
-            {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 7},
-            Usage(output=7),
-            id="zeros",
-        ),
-        pytest.param({"input_tokens": 10, "output_tokens": 7}, Usage(130, 7), id="without-the-cached"),
-        pytest.param(
-            {"input_tokens": 11, "cache_read_input_tokens": 90, "output_tokens": 7},
-            Usage(121, 7, cache_read=90),
-            id="without-those-written",
-        ),
-        pytest.param({**ANTHROPIC, "input_tokens": 30}, Usage(150, 5, 100, 20), id="all-of-it"),
-    ],
-)
-def test_what_the_end_of_a_stream_leaves_out_of_its_input_is_as_its_beginning_said(
-    end: dict[str, Any], expected: Usage
-) -> None:
-    assert usage(end, usage(ANTHROPIC)) == expected
-
-
-@pytest.mark.parametrize("before", [OPENAI, RESPONSES], ids=["openai", "responses"])
-@pytest.mark.parametrize(
-    ("end", "expected"),
-    [
-        pytest.param(RESPONSES, Usage(12, 5, cache_read=8, reasoning=3), id="all-of-it-again"),
-        pytest.param({"input_tokens": 12, "output_tokens": 7}, Usage(12, 7), id="without-the-details"),
-        pytest.param({"input_tokens": 20, "output_tokens": 7}, Usage(20, 7), id="more"),
-        pytest.param({"output_tokens": 7}, Usage(output=7), id="output-alone"),
-    ],
-)
-def test_cached_tokens_that_the_input_includes_are_not_added_when_it_is_reported_again(
-    before: dict[str, Any], end: dict[str, Any], expected: Usage
-) -> None:
-    assert usage(end, usage(before)) == expected
-
-
 # --- responses ---
 
 
@@ -326,12 +187,12 @@ def test_an_empty_response_says_nothing(response: Any) -> None:
         ),
         pytest.param(
             {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": ANTHROPIC}},
-            Answer(id="msg_1", model="claude-x", usage=Usage(130, 5, cache_read=100, cache_write=20)),
+            Answer(id="msg_1", model="claude-x"),
             id="anthropic",
         ),
         pytest.param(
             {"responseId": "r-1", "modelVersion": "gemini-x", "usageMetadata": {"promptTokenCount": 12}},
-            Answer(id="r-1", model="gemini-x", usage=Usage(input=12)),
+            Answer(id="r-1", model="gemini-x"),
             id="gemini",
         ),
         pytest.param({"message": "hello", "id": "x"}, Answer(id="x"), id="message-is-text"),
@@ -345,28 +206,24 @@ def test_the_first_frame_names_the_response(frame: Any, expected: Answer) -> Non
     assert frame_answer(frame) == expected
 
 
-# --- anything at all ---
-
-WORDS = (
-    "usage", "usageMetadata", "message", "id", "model", "responseId", "modelVersion", "choices", "finish_reason",
-    "response_format", "type", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop", "n", "reasoning_effort",
-    "prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details", "cached_tokens",
-    "reasoning_tokens", "prompt_cache_hit_tokens", "input_tokens", "output_tokens", "cache_read_input_tokens",
-    "cache_creation_input_tokens", "input_tokens_details", "output_tokens_details", "promptTokenCount",
-    "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount",
-)  # fmt: skip
-TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=20) | st.just("\ud800" * 300)
-NUMBERS = st.integers() | st.floats() | st.sampled_from([HUGE - 1, HUGE, -HUGE - 1, 10**400, 1e300])
-JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | TEXT, inner, max_size=6),
-    max_leaves=12,
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        pytest.param({"choices": [], "usage": OPENAI}, Usage(12, 5, cache_read=8, reasoning=3), id="openai"),
+        pytest.param({"message": {"usage": ANTHROPIC}}, Usage(130, 5, cache_read=100, cache_write=20), id="anthropic"),
+        pytest.param({"usageMetadata": {"promptTokenCount": 12}}, Usage(input=12), id="gemini"),
+        pytest.param({"message": "hello", "usage": {"prompt_tokens": 12}}, Usage(input=12), id="message-is-text"),
+        pytest.param({"usage": "many"}, Usage(), id="wrong-type"),
+        pytest.param({}, Usage(), id="nothing"),
+        pytest.param(None, Usage(), id="null"),
+        pytest.param([{"usage": OPENAI}], Usage(), id="list"),
+    ],
 )
-OBJECTS = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=8)
+def test_the_first_frame_may_report_tokens(frame: Any, expected: Usage) -> None:
+    assert frame_report(frame).usage == expected
 
 
-def check_count(value: Any) -> None:
-    assert value is None or (type(value) is int and 0 <= value < 2**63)
+# --- anything at all ---
 
 
 def check_text(value: Any) -> None:
@@ -374,11 +231,6 @@ def check_text(value: Any) -> None:
         assert type(value) is str
         assert 0 < len(value) <= 256
         value.encode("utf-8")
-
-
-def check_usage(found: Usage) -> None:
-    for name in ("input", "output", "cache_read", "cache_write", "reasoning"):
-        check_count(getattr(found, name))
 
 
 def check_answer(found: Answer) -> None:
@@ -389,17 +241,15 @@ def check_answer(found: Answer) -> None:
     for reason in found.finish_reasons:
         assert reason
         check_text(reason)
-    check_usage(found.usage)
-
-
-@given(OBJECTS | JSON)
-def test_any_usage_report_yields_counts_or_nothing(report: Any) -> None:
-    check_usage(usage(report))
+    for count in found.usage:
+        check_count(count)
 
 
 @given(OBJECTS | JSON)
 def test_any_frame_yields_an_answer(frame: Any) -> None:
     check_answer(frame_answer(frame))
+    for count in frame_report(frame).usage:
+        check_count(count)
 
 
 @given(OBJECTS | JSON, JSON, JSON, OBJECTS | JSON)
@@ -436,15 +286,3 @@ def test_any_request_yields_fields_that_attributes_can_carry(
         else:
             assert field in ("reasoning.level", "output.type")
             check_text(value)
-
-
-COUNTS = st.none() | st.integers(0, 2**63 - 1)
-USAGES = st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
-
-
-@given(USAGES, USAGES)
-def test_merging_keeps_what_only_the_earlier_report_knew(earlier: Usage, later: Usage) -> None:
-    merged = earlier.merged(later)
-    for name in ("input", "output", "cache_read", "cache_write", "reasoning"):
-        ours, theirs = getattr(earlier, name), getattr(later, name)
-        assert getattr(merged, name) == (ours if theirs is None else theirs)

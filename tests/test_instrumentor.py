@@ -22,7 +22,7 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 
 from conftest import client
 from opentelemetry_instrumentation_ailib import ROWS, AiLibInstrumentor, StreamSummary, __version__, guard
-from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.usage import Usage
 from provider import completion, delta
 from recorder import Recorder
 
@@ -515,7 +515,7 @@ async def test_hooks_that_raise_are_reported_and_change_nothing(
     way: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites: list[str] = []
-    monkeypatch.setattr(guard, "report_fault", lambda site, *, first: sites.append(site))
+    monkeypatch.setattr(guard, "report_fault", lambda site, *_, first: sites.append(site))
 
     def hook(_span: Span, _subject: Any) -> None:
         raise ValueError("a fault in a hook")

@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from opentelemetry_instrumentation_ailib import logs
 from opentelemetry_instrumentation_ailib.cardinality import Identity, Labels
-from opentelemetry_instrumentation_ailib.fields import Usage
+from opentelemetry_instrumentation_ailib.usage import Usage
 from recorder import Recorder
 
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry.context import Context
 
 from opentelemetry_instrumentation_ailib import pipeline, streaming
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.pipeline import PipelineView, timed_body
 from opentelemetry_instrumentation_ailib.stream_state import (
     COMPILE,
@@ -27,6 +27,7 @@ from opentelemetry_instrumentation_ailib.stream_state import (
     StageClock,
     StreamState,
 )
+from opentelemetry_instrumentation_ailib.usage import Report, Usage
 
 
 def state(**noted: Any) -> StreamState:
@@ -277,11 +278,15 @@ def test_usage_is_put_together_from_the_events() -> None:
     assert answer == Answer(usage=Usage(12, 5))
 
 
+STARTED = Report(Usage(10, 1, cache_read=100, cache_write=20), apart=True)
+
+
 def test_usage_is_put_together_from_the_first_frame_and_the_events() -> None:
     finished, _, answer = noted(
         StreamingEvent.metadata(usage={"output_tokens": 3}),
         StreamingEvent.metadata(usage={"output_tokens": 7}, stop_reason="end_turn"),
-        first_frame=Answer(id="msg_1", model="claude-x", usage=Usage(130, 1, cache_read=100, cache_write=20)),
+        first_frame=Answer(id="msg_1", model="claude-x"),
+        report=STARTED,
     )
     assert finished
     assert answer == Answer("msg_1", "claude-x", ("end_turn",), Usage(130, 7, cache_read=100, cache_write=20))
@@ -290,7 +295,7 @@ def test_usage_is_put_together_from_the_first_frame_and_the_events() -> None:
 def test_input_tokens_repeated_without_the_cached_ones_include_those_of_the_first_frame() -> None:
     _, _, answer = noted(
         StreamingEvent.metadata(usage={"input_tokens": 10, "output_tokens": 7}),
-        first_frame=Answer(usage=Usage(130, 1, cache_read=100, cache_write=20)),
+        report=STARTED,
     )
     assert answer == Answer(usage=Usage(130, 7, cache_read=100, cache_write=20))
 

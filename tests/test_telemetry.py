@@ -8,6 +8,8 @@ import enum
 import functools
 import logging
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -88,6 +90,77 @@ def test_what_a_call_failed_with_is_not_told_with_a_fault(caplog: pytest.LogCapt
     told = logging.Formatter().format(record)
     assert told.endswith("ValueError: a fault of ours")
     assert "sk-secret" not in told
+
+
+API_KEY = "sk-abcdefghijklmnopqrstuvwxyz"
+
+
+class Holder:
+    """What a function of ours is about, which knows credentials."""
+
+    secrets: tuple[str, ...] = ()
+
+
+class WordlessError(Exception):
+    """One that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(API_KEY)
+
+
+class NotedError(Exception):
+    """One that says its credential beside its message, too."""
+
+    __notes__ = (API_KEY,)
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ValueError(f"no, {API_KEY}"), "ValueError: no, sk-***REDACTED***"),
+        (ValueError("no, pl/Zq7+mK2vW9=xR4"), "ValueError: no, ***REDACTED***"),
+        (ValueError("no, pl%2FZq7%2BmK2vW9%3DxR4"), "ValueError: no, ***REDACTED***"),
+        (NotedError("no"), f"{__name__}.NotedError: no"),
+        (WordlessError(), f"{__name__}.WordlessError"),
+        (ValueError(), "ValueError"),
+        (ValueError("x" * 10_000), f"ValueError: {'x' * 512}"),
+    ],
+    ids=["known by its looks", "known", "quoted", "in a note", "wordless", "empty", "long"],
+)
+def test_a_fault_is_told_without_credentials(fault: Exception, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be that of a hook of the application's, which may quote anything."""
+
+    @guarded
+    def call(_hook: object, _holder: Holder) -> None:
+        raise fault
+
+    holder = Holder()
+    holder.secrets = ("pl/Zq7+mK2vW9=xR4",)
+    call(object(), holder)
+    (record,) = (record for record in caplog.records if record.name == LOGGER)
+    lines = logging.Formatter().format(record).splitlines()
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-2].strip() == "raise fault"
+    assert lines[-1] == told
+
+
+def test_a_fault_is_masked_where_the_runtime_is_not_imported_yet() -> None:
+    script = f"""
+import sys
+from opentelemetry_instrumentation_ailib.guard import guarded
+
+@guarded
+def load():
+    raise ValueError("no, {API_KEY}")
+
+load()
+print("ai_lib_python" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
+    assert done.stderr.splitlines()[-1] == "ValueError: no, sk-***REDACTED***"
 
 
 @pytest.mark.swallowed

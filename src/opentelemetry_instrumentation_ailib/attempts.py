@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry.util.types import AttributeValue
 
@@ -20,6 +20,7 @@ class Attempts:
 
     Attributes:
         model: The model that is asked, with its provider.
+        wanted: The same after a fallback, as the runtime asked for it.
         count: Exchanges begun.
         resends: Those among them that sent the request again.
         retries: Retries decided on.
@@ -30,6 +31,7 @@ class Attempts:
     """
 
     model: str
+    wanted: str | None = None
     count: int = 0
     resends: int = 0
     retries: int = 0
@@ -89,31 +91,57 @@ def note_retry(operation: Operation, attempt: int, error: BaseException, delay: 
     logs.retry(operation, attempt, kind, delay)
 
 
-def note_fallback(operation: Operation, target: str, error: BaseException | None) -> None:
-    """Record that the runtime turns to another model.
+class Turn(NamedTuple):
+    """A turn to another model, whose manifest has yet to say what its provider is called.
+
+    Attributes:
+        origin: The model that failed, with its provider.
+        kind: The error type it failed with.
+        at: When (``perf_counter`` seconds).
+    """
+
+    origin: str
+    kind: str
+    at: float
+
+
+def note_fallback(operation: Operation, target: str, error: BaseException | None) -> Turn | None:
+    """Note that the runtime turns to another model, and return the turn; ``None`` where that is known already.
 
     Args:
         operation: The operation it belongs to.
-        target: The model it turns to, with its provider: ``anthropic/claude-sonnet-4``.
+        target: The model it turns to, with what its provider may be called: ``anthropic/claude-sonnet-4``.
         error: What the model before failed with.
     """
     attempts = operation.attempts
-    if attempts.pending == semconv.FALLBACK and attempts.model == naming.text(target):
-        return  # A loader of the user's own asks again.
+    if attempts.pending == semconv.FALLBACK and attempts.wanted == target:
+        return None  # A loader of the user's own asks again.
     kind = operation.error_type(error) or semconv.OTHER
     operation.leave(kind)
     operation.dequeue()
     attempts.fallbacks += 1
-    attempts.pending = semconv.FALLBACK
+    attempts.pending, attempts.wanted = semconv.FALLBACK, target
     origin, attempts.model = attempts.model, naming.text(target) or semconv.OTHER
     attempts.abandoned += ((operation.identity.provider, kind, operation.stage),)
     operation.attributes[semconv.FALLBACK_COUNT] = attempts.fallbacks
     operation.attributes[semconv.FALLBACK_MODEL] = naming.model_name(attempts.model)
-    turn: dict[str, AttributeValue] = {semconv.LABEL_FROM: origin, semconv.LABEL_TO: attempts.model}
-    bounded = operation.telemetry.labels
-    labels = {**bounded.turn(origin, attempts.model), semconv.LABEL_TYPE: bounded.error(kind)}
+    return Turn(origin, kind, perf_counter())
+
+
+def record_fallback(operation: Operation, turn: Turn, provider: str | None) -> None:
+    """Record a turn to another model.
+
+    Args:
+        operation: The operation it belongs to.
+        turn: What ``note_fallback`` returned.
+        provider: The id of the manifest that was asked for, perhaps by an alias; ``None`` where there is none.
+    """
+    attempts, bounded = operation.attempts, operation.telemetry.labels
+    if provider is not None:
+        attempts.model = f"{provider}/{naming.model_name(attempts.model)}"
+    known: dict[str, AttributeValue] = {semconv.LABEL_FROM: turn.origin, semconv.LABEL_TO: attempts.model}
+    labels = {**bounded.turn(turn.origin, attempts.model), semconv.LABEL_TYPE: bounded.error(turn.kind)}
     operation.telemetry.instruments.fallbacks.add(1, labels, context=operation.measured)
-    operation.span.add_event(
-        semconv.FALLBACK_EVENT, {**turn, semconv.ERROR_TYPE: kind}, operation.began.at(perf_counter())
-    )
-    logs.fallback(operation, origin, attempts.model, kind)
+    event = {**known, semconv.ERROR_TYPE: turn.kind}
+    operation.span.add_event(semconv.FALLBACK_EVENT, event, operation.began.at(turn.at))
+    logs.fallback(operation, turn.origin, attempts.model, turn.kind)

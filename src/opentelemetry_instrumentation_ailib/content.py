@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry._logs import Logger, LogRecord
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
 from opentelemetry.util.genai.completion_hook import CompletionHook, load_completion_hook
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.genai.utils import gen_ai_json_dumps, get_content_capturing_mode
@@ -22,6 +21,9 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.messages import Conversation
+
+if TYPE_CHECKING:
+    from opentelemetry_instrumentation_ailib.operation import Operation
 
 _ON_SPANS: Final = (ContentCapturingMode.SPAN_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
 _ON_EVENTS: Final = (ContentCapturingMode.EVENT_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
@@ -74,19 +76,18 @@ class Content:
         return (_span_attributes(conversation) or {}) if self.mode in _ON_SPANS else {}
 
     def finish(
-        self, span: Span, context: Context, attributes: Mapping[str, AttributeValue], conversation: Conversation
+        self, operation: Operation, attributes: Mapping[str, AttributeValue], conversation: Conversation
     ) -> None:
         """Call the completion hook, then emit the event, on which the hook may have put references.
 
         Args:
-            span: The operation span, which has not ended.
-            context: The operation's context.
+            operation: The operation, whose span has not ended.
             attributes: Those of the span, without messages.
             conversation: What ``fitting.fitted`` returned.
         """
-        record = _record(self, context, attributes, conversation) if self.emits else None
+        record = _record(self, operation.context, attributes, conversation) if self.emits else None
         if self.hook is not None:
-            _call_hook(self.hook, span, record, conversation)
+            _call_hook(self.hook, operation, record, conversation)
         if record is not None:
             _emit(self.logger, record)
 
@@ -130,13 +131,15 @@ def _record(
 
 
 @guarded
-def _call_hook(hook: CompletionHook, span: Span, record: LogRecord | None, conversation: Conversation) -> None:
+def _call_hook(
+    hook: CompletionHook, operation: Operation, record: LogRecord | None, conversation: Conversation
+) -> None:
     hook.on_completion(
         inputs=conversation.inputs,
         outputs=conversation.outputs,
         system_instruction=list(conversation.system),
         tool_definitions=conversation.tools or None,
-        span=span,
+        span=operation.span,
         log_record=record,
     )
 

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Final
 
-from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.usage import Usage
 
 _logger = logging.getLogger(__name__)
 

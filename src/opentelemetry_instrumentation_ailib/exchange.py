@@ -16,7 +16,7 @@ from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.guard import guarded
-from opentelemetry_instrumentation_ailib.masking import clean_text, credentials
+from opentelemetry_instrumentation_ailib.masking import clean_text, held
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.quiet import exposed, in_url, without_http_spans
 from opentelemetry_instrumentation_ailib.stream_state import TRANSPORT, StreamState
@@ -47,7 +47,7 @@ class Exchange:
         self._operation = operation
         self._kind = operation.attempts.begin()
         operation.stage = semconv.HTTP_TRANSPORT
-        operation.conceal(credentials(base_url, getattr(getattr(transport, "_credential", None), "secret", None)))
+        operation.conceal(held(transport))
         self._span = self._start_span(began, base_url, method, path) if operation.recorded else None
         context = operation.context if self._span is None else set_span_in_context(self._span, operation.context)
         self.context = without_http_spans(context) if exposed(transport) else context

@@ -6,26 +6,22 @@ enabled when the stream begins; no other stream passes any of this.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from wrapt import ObjectProxy
 
 from opentelemetry_instrumentation_ailib import masking, naming, semconv
-from opentelemetry_instrumentation_ailib.fitting import MAX_DEPTH
 from opentelemetry_instrumentation_ailib.frame_rules import Match, matched_rule
+from opentelemetry_instrumentation_ailib.frame_text import FrameText, frame_text
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.loggers import FRAME, TRACE, emit, identity, title
-from opentelemetry_instrumentation_ailib.shortened import MAX_ITEMS
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.operation import Operation
 
 _MAX_CONTENT: Final = 1024
 _MAX_EVENTS: Final = 64
-# What is written of a text at a time, which is more than is shown.
-_PIECE: Final = 65_536
 
 
 def traced(pipeline: Any, operation: Operation, *, content: bool) -> Any:
@@ -125,12 +121,12 @@ class _Frames:
             return
         operation, filtered = self._operation, result == "filtered"
         match = None if filtered else matched_rule(self._mapper, frame, self._events)
-        text, size = _written(frame)
-        shown = _presentable(text, operation.secrets) if self._content else None
+        written = frame_text(frame)
+        shown = _presentable(written, operation.secrets) if self._content else None
         fields = {
             **identity(operation),
             semconv.FRAME_INDEX: index,
-            semconv.FRAME_SIZE: size,
+            semconv.FRAME_SIZE: written.size,
             semconv.FRAME_RESULT: result,
             semconv.FRAME_RULE: match and match.rule,
             semconv.FRAME_PATH: match and match.path,
@@ -138,7 +134,7 @@ class _Frames:
             semconv.FRAME_CONTENT: shown,
         }
         what = result if filtered else _became(match, self._events)
-        arguments = title(operation), index, size, what, f": {shown}" if shown else ""
+        arguments = title(operation), index, written.size, what, f": {shown}" if shown else ""
         emit(FRAME, TRACE, operation.context, fields, "%s: frame %d, %d bytes, %s%s", *arguments)
 
 
@@ -148,51 +144,9 @@ def _became(match: Match | None, events: Collection[str]) -> str:
     return f"{rule}{at} -> {', '.join(events) or 'no event'}"
 
 
-class _Beginnings:
-    """Takes the texts of a frame as far as they may be shown, so that a long one is never there twice.
-
-    Attributes:
-        left_out: How many bytes the rest of them has, as JSON.
-    """
-
-    __slots__ = ("_room", "left_out")
-
-    def __init__(self) -> None:
-        self.left_out = 0
-        # A frame of a decoder of the user's own may be within itself, which is for JSON to find.
-        self._room = MAX_ITEMS
-
-    def of(self, value: Any, depth: int = 0) -> Any:
-        self._room -= 1
-        if isinstance(value, str):
-            return self._text(value)
-        if self._room > 0 and depth < MAX_DEPTH:
-            if isinstance(value, dict):
-                return {key: self.of(each, depth + 1) for key, each in value.items()}
-            if isinstance(value, (list, tuple)):
-                return [self.of(each, depth + 1) for each in value]
-        return value
-
-    def _text(self, value: str) -> str:
-        for start in range(_PIECE, len(value), _PIECE):
-            self.left_out += _size(_json(value[start : start + _PIECE])) - len('""')
-        return value[:_PIECE]
-
-
-def _written(frame: Any) -> tuple[str, int]:
-    beginnings = _Beginnings()
-    text = _json(beginnings.of(frame))
-    return text, _size(text) + beginnings.left_out
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=repr, skipkeys=True)
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
-
-
-def _presentable(text: str, secrets: Iterable[str]) -> str:
-    shown = masking.beginning(text, masking.forms(*secrets), 4 * _MAX_CONTENT)
-    return masking.masked(shown, _MAX_CONTENT)
+def _presentable(written: FrameText, secrets: Iterable[str]) -> str:
+    text, known = written.beginning, masking.forms(*secrets)
+    if not written.whole:
+        # What ends it may be the beginning of a secret.
+        text = masking.redacted(text, known)[: -max(map(len, known), default=1)]
+    return masking.masked(masking.beginning(text, known, 4 * _MAX_CONTENT), _MAX_CONTENT)

@@ -9,9 +9,11 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
+
+from opentelemetry_instrumentation_ailib.masking import safe_message
 
 try:
     # Without the enumerations around it, which take twenty times as long: a span processor may fail with every span.
@@ -25,15 +27,31 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def report_fault(site: str, *, first: bool) -> None:
-    """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through."""
-    if first:
+def report_fault(site: str, secrets: Iterable[str] = (), *, first: bool) -> None:
+    """Log the first fault of ours at a site, with its traceback. The tests replace this by one that lets it through.
+
+    Args:
+        site: Where it was.
+        secrets: The credentials that its message may quote.
+        first: Whether there was none before.
+    """
+    fault = sys.exc_info()[1]
+    if first and fault is not None:
         message = "Telemetry of ai-lib-python is incomplete: a fault in %s (reported once)\n%s"
         # The fault may be that a handler, a filter or the record factory of the application raises. So would this.
         with contextlib.suppress(Exception):
-            # Not by `exc_info`, which tells of the exception that a call was failing with, too, unmasked.
-            fault = traceback.format_exception(*sys.exc_info(), chain=False)
-            _logger.warning(message, site, "".join(fault).rstrip())
+            _logger.warning(message, site, _told(fault, secrets))
+
+
+def _told(fault: BaseException, secrets: Iterable[str]) -> str:
+    # Not by `exc_info`: notes, causes and what the call was failing with may quote credentials, too, at any length.
+    frames = "".join(traceback.format_tb(fault.__traceback__))
+    name = ".".join(each for each in (type(fault).__module__, type(fault).__qualname__) if each != "builtins")
+    try:
+        message = safe_message(fault, secrets)
+    except Exception:  # It cannot say what it is.
+        message = None
+    return f"Traceback (most recent call last):\n{frames}{name}{f': {message}' if message else ''}"
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
@@ -52,11 +70,17 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
         except Exception as error:
             if _interrupts(error):
                 raise
-            report_fault(f"{function.__module__}.{function.__qualname__}", first=not reported)
+            report_fault(f"{function.__module__}.{function.__qualname__}", _secrets(args), first=not reported)
             reported = True
             return None
 
     return call
+
+
+def _secrets(arguments: Iterable[Any]) -> tuple[str, ...]:
+    """Return the credentials of the operation that is among the arguments of a function of ours, if one is."""
+    # Its class is asked: the others may be any objects of the application's.
+    return next((each.secrets for each in arguments if isinstance(getattr(type(each), "secrets", None), tuple)), ())
 
 
 def _interrupts(error: Exception) -> bool:

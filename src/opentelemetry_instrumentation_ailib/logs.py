@@ -29,8 +29,8 @@ from opentelemetry_instrumentation_ailib.loggers import (
 )
 
 if TYPE_CHECKING:
-    from opentelemetry_instrumentation_ailib.fields import Usage
     from opentelemetry_instrumentation_ailib.operation import Operation
+    from opentelemetry_instrumentation_ailib.usage import Usage
 
 __all__ = [
     "TRACE",

@@ -108,6 +108,12 @@ def credentials(base_url: str, credential: str | None) -> tuple[str, ...]:
     return tuple(filter(None, said))
 
 
+def held(transport: Any) -> tuple[str, ...]:
+    """Return what the requests of one of the runtime's transports say to be let in, or of one of the user's own."""
+    base_url, credential = getattr(transport, "_base_url", ""), getattr(transport, "_credential", None)
+    return credentials(str(base_url), getattr(credential, "secret", None))
+
+
 def clean(answer: Answer, secrets: Iterable[str]) -> Answer:
     """Return what a provider says about its answer without the credentials that it may quote in there."""
     known = []
@@ -170,7 +176,9 @@ def _masker() -> Any:
     """
     loaded: Any = sys.modules.get("ai_lib_python.telemetry.logger")
     if not hasattr(loaded, "SensitiveDataMasker"):  # Or only half imported, by another thread.
-        runtime = Path(str(sys.modules["ai_lib_python"].__file__)).parent
+        # It need not be imported yet.
+        package = importlib.util.find_spec("ai_lib_python")
+        runtime = Path(str(package and package.origin)).parent
         # A name that no other thread uses: two calls may be the first to fail.
         name = f"{__package__}._masker_{threading.get_ident()}"
         spec = importlib.util.spec_from_file_location(name, runtime / "telemetry" / "logger.py")

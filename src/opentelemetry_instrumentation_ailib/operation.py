@@ -50,6 +50,7 @@ class Operation:
         request: The runtime's request object, for the request hook.
         describe: Returns what the request says, by the names of the conventions, for those who listen.
         heard: Whether anyone listens. Where nobody does, its end tells of its provider and its caller's statistics.
+        secrets: The credentials that are known before there is an exchange, which a call may not get to.
 
     Attributes:
         span: The operation span.
@@ -87,20 +88,17 @@ class Operation:
     span: Span = INVALID_SPAN
     recorded = counted = text_only = logs_stages = ended = False
     request: Any = None
+    caller = loader = executor = statistics = request
     described: Mapping[str, AttributeValue] = MappingProxyType({})
     secrets: tuple[str, ...] = ()
     began = Moment(0.0, 0)
     traced = measured = NOWHERE
-    caller: Any = None
     target: tuple[Any, Any] = None, None
-    loader: Any = None
-    executor: Any = None
     stream: StreamState | None = None
     conversation: Conversation | None = None
     outputs: Sequence[OutputMessage] = ()
     waited: float | None = None
     unseen: str | None = None
-    statistics: Any = None
     queued: float | None = None
     _mistaken: tuple[weakref.ref[BaseException], str] | None = None
     entered: tuple[str, float] | None = None
@@ -116,11 +114,12 @@ class Operation:
         request: Any,
         describe: operation_begin.Describe = dict,
         heard: bool = True,
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.telemetry, self.name, self.heard, self.stage = telemetry, name, heard, semconv.CLIENT
         self.identity = self.asked = telemetry.labels.identity(name, provider_id, model, base_url)
         self.attributes: dict[str, AttributeValue] = {}
-        self.attempts = Attempts(self.identity.full_name)
+        self.attempts, self.secrets = Attempts(self.identity.full_name), secrets
         context = operation_begin.start(self, current(), describe) if heard else current()
         self.context: Context = set_value(_KEY, self, context)
         if heard:

@@ -87,7 +87,7 @@ def announce(operation: Operation, request: Any) -> None:
     if telemetry.request_hook is None:
         return
     try:
-        call_hook(telemetry.request_hook, operation.span, request)
+        call_hook(telemetry.request_hook, operation, request)
     except BaseException as error:  # sys.exit(), Ctrl-C: the call is not going to be made.
         operation.end(error=error)
         raise

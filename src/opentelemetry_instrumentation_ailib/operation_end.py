@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 from opentelemetry_instrumentation_ailib import loggers, logs, naming, semconv
 from opentelemetry_instrumentation_ailib.attempts import end_attempt
 from opentelemetry_instrumentation_ailib.cardinality import By
-from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer, Usage
+from opentelemetry_instrumentation_ailib.fields import NOTHING, Answer
 from opentelemetry_instrumentation_ailib.fitting import fitted
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.masking import clean, safe_message
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.cost import Pricer
     from opentelemetry_instrumentation_ailib.messages import Conversation
     from opentelemetry_instrumentation_ailib.operation import Operation
+    from opentelemetry_instrumentation_ailib.usage import Usage
 
 
 def end(
@@ -58,7 +59,7 @@ def end(
                 _end_span(operation, answer, response, error, kind, duration)
         _report(operation, answer, kind, duration, outcome)
     for note in operation.telemetry.outcomes:
-        note(operation, kind)
+        note(operation, kind, error)
     if operation.statistics is not None:
         for account in operation.telemetry.accountants:
             account(operation, answer)
@@ -91,7 +92,7 @@ def _end_span(
         if operation.conversation is not None:
             _capture(operation, operation.conversation, attributes)
         if response is not None and operation.telemetry.response_hook is not None:
-            call_hook(operation.telemetry.response_hook, operation.span, response)
+            call_hook(operation.telemetry.response_hook, operation, response)
     finally:  # A hook may end the program.
         if kind is not None and operation.recorded:
             _fail(operation, error)
@@ -165,7 +166,7 @@ def _capture(operation: Operation, conversation: Conversation, attributes: dict[
     content = operation.telemetry.content
     conversation = fitted(replace(conversation, outputs=joined(operation.outputs)), *operation.secrets)
     operation.span.set_attributes(content.span_attributes(conversation))
-    content.finish(operation.span, operation.context, {**operation.described, **attributes}, conversation)
+    content.finish(operation, {**operation.described, **attributes}, conversation)
 
 
 @guarded
@@ -191,13 +192,13 @@ def _fail(operation: Operation, error: BaseException | str | None) -> None:
 
 
 @guarded
-def call_hook(hook: Hook | None, span: Span, subject: Any) -> None:
+def call_hook(hook: Hook | None, operation: Operation, subject: Any) -> None:
     """Call a hook of the user's with a span that is recorded.
 
     Args:
         hook: The hook, if there is one.
-        span: The operation span.
+        operation: The operation, whose credentials an exception of the hook's may quote.
         subject: The request or the response.
     """
-    if hook is not None and span.is_recording():
-        hook(span, subject)
+    if hook is not None and operation.span.is_recording():
+        hook(operation.span, subject)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from wrapt import ObjectProxy
 
-from opentelemetry_instrumentation_ailib.fields import frame_answer
+from opentelemetry_instrumentation_ailib.fields import frame_answer, frame_report
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.stream_state import PIPELINE, TRANSPORT, StreamState
 
@@ -176,7 +176,7 @@ async def _timed(frames: AsyncIterable[Any], state: StreamState, decoder: Any = 
 
 @guarded
 def _note_first(state: StreamState, frame: Any) -> None:
-    state.first_frame = frame_answer(frame)
+    state.first_frame, state.report = frame_answer(frame), frame_report(frame)
 
 
 @guarded

@@ -13,7 +13,7 @@ from opentelemetry.trace import set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import logs, naming, semconv
-from opentelemetry_instrumentation_ailib.attempts import note_fallback
+from opentelemetry_instrumentation_ailib.attempts import Turn, note_fallback, record_fallback
 from opentelemetry_instrumentation_ailib.collected import unlocked
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.coroutines import Call, around
@@ -40,9 +40,10 @@ class _Load:
         self._provider = naming.text(wanted.partition("/")[0]) or ""
         self._model = naming.model_name(wanted) if "/" in wanted else None
         self._stage: str | None = None
+        self._turn: Turn | None = None
         if self._operation is not None:
             if loader is self._operation.loader:
-                note_fallback(self._operation, wanted, _last_error())
+                self._turn = note_fallback(self._operation, wanted, _last_error())
             else:
                 self._stage = self._operation.stage  # Whatever else is loaded meanwhile moves it no further.
             self._operation.stage = semconv.PROTOCOL_LOAD
@@ -58,6 +59,8 @@ class _Load:
         self.context = set_value(_LOAD, self, context)
 
     def end(self, manifest: Any, error: BaseException | None) -> None:
+        if self._operation is not None and self._turn is not None:
+            record_fallback(self._operation, self._turn, naming.text(getattr(manifest, "id", None)))
         attributes: dict[str, AttributeValue] = {}
         if self.source is not None or manifest is not None:
             # A manifest that neither a file nor the network brought was in the loader's cache.

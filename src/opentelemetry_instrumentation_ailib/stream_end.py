@@ -10,10 +10,10 @@ from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import logs, naming, semconv
 from opentelemetry_instrumentation_ailib.exchange import end_exchange
-from opentelemetry_instrumentation_ailib.fields import Usage
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.stream_state import COMPILE, MAP, STAGE_OF, StreamState
+from opentelemetry_instrumentation_ailib.usage import Usage
 
 _record_stage = guarded(Operation.record_stage)
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry_instrumentation_ailib import fields, naming, semconv
-from opentelemetry_instrumentation_ailib.fields import Answer, Usage
+from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.guard import guarded
+from opentelemetry_instrumentation_ailib.usage import Report, reported
 
 if TYPE_CHECKING:
     from opentelemetry_instrumentation_ailib.exchange import Exchange
@@ -139,7 +140,7 @@ class StreamState:
     unmapped: int = 0
     events: int = 0
     events_before: int = -1
-    usage: Usage = Usage()
+    report: Report = Report()
     reasons: dict[int, str] = field(default_factory=dict)
     first_frame: Answer = Answer()
     finished: bool = False
@@ -172,7 +173,7 @@ class StreamState:
             id=self.first_frame.id,
             model=self.first_frame.model,
             finish_reasons=tuple(self.reasons[index] for index in sorted(self.reasons)),
-            usage=self.first_frame.usage.merged(self.usage),
+            usage=self.report.usage,
         )
 
 
@@ -185,10 +186,9 @@ def _note_reason(state: StreamState, index: Any, reason: Any) -> None:
 
 
 def _metadata(state: StreamState, data: Any) -> None:
-    report = getattr(data, "usage", None)
-    if report:
-        known = state.first_frame.usage.merged(state.usage)
-        state.usage = known.merged(fields.usage(report, known))
+    said = getattr(data, "usage", None)
+    if said:
+        state.report = state.report.merged(reported(said))
     _note_reason(state, 0, getattr(data, "finish_reason", None) or getattr(data, "stop_reason", None))
 
 

@@ -133,7 +133,7 @@ class Telemetry:
         collectors: Who gets the measurements besides.
         observers: Called with every operation that was heard and has ended, its answer, its error type and its
             duration in seconds.
-        outcomes: Called with every operation that has ended, heard or not, and its error type.
+        outcomes: Called with every operation that has ended, heard or not, its error type and what made it fail.
         accountants: Called with every operation that has ended and whose statistics its caller gets, and its answer.
         identified: Called with every operation whose call statistics have become known.
         request_hook: Called with an operation's span and its request when the span has started.
@@ -150,7 +150,7 @@ class Telemetry:
     clients: Bundles = field(default_factory=Bundles)
     collectors: tuple[Any, ...] = ()
     observers: tuple[Observer, ...] = ()
-    outcomes: tuple[Callable[[Any, str | None], None], ...] = ()
+    outcomes: tuple[Callable[[Any, str | None, BaseException | str | None], None], ...] = ()
     accountants: tuple[Callable[[Any, Answer], None], ...] = ()
     identified: tuple[Callable[[Any], None], ...] = ()
     request_hook: Hook | None = None

@@ -23,6 +23,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from other_clients import opened, reranker, speaker, transcriber
 from provider import Step, body, delta, events, provider
 from recorder import Recorder
 from resilient import chatting
@@ -85,6 +86,69 @@ async def test_what_says_something_about_a_provider(name: str, instrumented: Rec
         await client.close()
     assert shown(instrumented) == ({} if status is None else {"openai": status})
     assert tracker.get_status("openai").value == (status or "unknown")
+
+
+OTHERS: dict[str, tuple[Callable[..., Awaitable[Any]], Callable[[Any], Awaitable[Any]]]] = {
+    "rerank": (reranker, lambda client: client.rerank("Where?", ["here", "there"])),
+    "speech to text": (transcriber, lambda client: client.transcribe(b"Hello")),
+    "text to speech": (speaker, lambda client: client.synthesize("Hello")),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, "healthy"),
+        (404, "healthy"),
+        (413, "healthy"),
+        (418, "healthy"),
+        (401, "unhealthy"),
+        (429, "unhealthy"),
+        (500, "unhealthy"),
+    ],
+)
+async def test_a_request_that_is_refused_says_as_much_to_every_client(
+    name: str, status: int, expected: str, instrumented: Recorder, tracker: Any
+) -> None:
+    """Before 1.2.0 these clients raise what httpx does, of one type for every status."""
+    opens, call = OTHERS[name]
+    async with (
+        provider(body({"error": {"message": "No."}}, status)) as server,
+        opened(await opens(server.base_url)) as ai,
+    ):
+        await asyncio.gather(call(ai), return_exceptions=True)
+    ((asked, found),) = shown(instrumented).items()
+    assert found == expected
+    assert tracker.get_status(asked).value == expected
+
+
+class HTTPStatusError(Exception):
+    """By its name httpx's, but one of the application's own."""
+
+    def __init__(self, **holds: Any) -> None:
+        super().__init__()
+        vars(self).update(holds)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [HTTPStatusError(), HTTPStatusError(response=None), HTTPStatusError(response=SimpleNamespace(status_code="400"))],
+    ids=["bare", "no response", "no status"],
+)
+async def test_an_exception_that_tells_no_status_is_a_failure(
+    error: Exception, instrumented: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(AiClient, "_parse_response", fail)
+    async with provider(OK) as server:
+        client = await AiClient.create("openai/gpt-4o", base_url=server.base_url)
+        (raised,) = await asyncio.gather(plain(client), return_exceptions=True)
+        await client.close()
+    assert raised is error
+    assert shown(instrumented) == {"openai": "unhealthy"}
 
 
 CLAUDE = "anthropic/claude"

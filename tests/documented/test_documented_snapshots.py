@@ -77,7 +77,7 @@ async def test_a_collector_that_is_none_is_reported_and_changes_no_call(
     from opentelemetry_instrumentation_ailib import guard
 
     sites: list[str] = []
-    monkeypatch.setattr(guard, "report_fault", lambda site, *, first: sites.append(site))
+    monkeypatch.setattr(guard, "report_fault", lambda site, *_, first: sites.append(site))
     async with provider(body(completion())) as server:
         client = await built(server.base_url, "no collector")
         assert (await client.chat().user("Hello?").execute()).content == "Hello"

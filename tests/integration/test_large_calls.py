@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -69,16 +70,17 @@ class Decoder(SSEDecoder):
 
     Args:
         said: What is answered.
+        more: What a frame has besides.
     """
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, said: str, more: Any = None) -> None:
         super().__init__()
-        self._said = said
+        self._frame = {**delta(said), "more": more}
 
     async def decode(self, body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for _ in body:
             pass
-        yield delta(self._said)
+        yield self._frame
 
 
 async def talking(said: str) -> Any:
@@ -153,6 +155,35 @@ async def test_to_tell_of_what_is_said_takes_a_little_memory(
     assert without < BOUND  # Nothing that a copy of ours could be mistaken for.
     assert instrumented - without < BOUND
     assert_told(recorder, messages, captured=captured)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        list(range(200_000)),
+        {str(index): index for index in range(100_000)},
+        [{"token": "a", "bytes": [97]}] * 50_000,
+    ],
+    ids=["numbers", "members", "objects"],
+)
+async def test_to_tell_of_a_frame_of_many_items_takes_a_little_memory(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture, captured: bool, more: Any
+) -> None:
+    caplog.set_level(TRACE, "ai_lib")
+
+    async def framed() -> Any:
+        ai = await talking("Hello")
+        ai._pipeline._decoder = Decoder("Hello", more)
+        return ai
+
+    without = await most(stream, "Hello?", await framed())
+    with instrumentation(recorder):
+        instrumented = await most(stream, "Hello?", await framed())
+    assert instrumented - without < BOUND
+    shown = [vars(record).get("ai_lib.frame.content", "") for record in caplog.records if record.name == "ai_lib.frame"]
+    sizes = [vars(record)["ai_lib.frame.size"] for record in caplog.records if record.name == "ai_lib.frame"]
+    assert [len(each) for each in shown] == [1024 * captured] * 2
+    assert sizes == [len(json.dumps({**delta("Hello"), "more": more}))] * 2
 
 
 async def test_a_prompt_that_is_sent_takes_no_more_memory_with_us(recorder: Recorder, captured: bool) -> None:

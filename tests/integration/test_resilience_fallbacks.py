@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +116,32 @@ async def test_two_fallbacks_are_two_turns(instrumented: Recorder) -> None:
         ),
         "ai_lib.retries": [],
         "ai_lib.errors": [],
+    }
+
+
+async def test_a_provider_has_one_name_whatever_it_was_asked_for_by(
+    instrumented: Recorder, protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn is named by the ids of the manifests, as the exchanges before and after it are."""
+    shutil.copytree(protocol, tmp_path, dirs_exist_ok=True)
+    providers = tmp_path / "v1" / "providers"
+    shutil.copy(providers / "anthropic.yaml", providers / "claude.yaml")
+    monkeypatch.setenv("AI_PROTOCOL_DIR", str(tmp_path))
+    models = ["claude/claude", "selective/org/m"]
+    async with served(refusal(500), refusal(429), body(completion()), fallbacks=models, retry=fast(0)) as (_, ai):
+        await ai.chat().user("Hello?").execute()
+
+    assert seen(instrumented)[-1].events == [
+        turned("openai/gpt-4o", "anthropic/claude", "server_error"),
+        turned("anthropic/claude", "selective/org/m", "rate_limited"),
+    ]
+    assert measured(instrumented, "attempts", "fallbacks") == {
+        "ai_lib.attempts": points(
+            point(1, GPT, kind="initial", type="server_error"),
+            point(1, CLAUDE, kind="fallback", type="rate_limited"),
+            point(1, MISTRAL, kind="fallback", type="ok"),
+        ),
+        "ai_lib.fallbacks": points(point(1, TURN, type="server_error"), point(1, NEXT, type="rate_limited")),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,11 +13,13 @@ from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.transport import HttpTransport
 from ai_lib_python.types.message import ContentBlock, Message, MessageRole
 from ai_lib_python.types.tool import ToolDefinition
+from test_secrets import FINE
 
 from leaks import Exported, holds
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-from planted import CALLS, Kind, callers, exporting, outcome, plant
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, guard
+from planted import CALLS, Kind, callers, everything_on, exporting, outcome, plant
 from provider import Provider, body, completion, delta, events, provider
+from recorder import Recorder
 from resilient import chatting, fast
 
 SECRET = "pl/Zq7+mK2vW9=xR4tY&8uJ3nB~6hG5_fD1.sA0c"
@@ -31,6 +34,46 @@ exported = pytest.fixture(exporting)
 def sent(server: Provider, secret: str) -> list[bool]:
     """Return of each request whether it had the secret."""
     return [holds(request, secret) for request in server.requests]
+
+
+class Quoting(Exception):  # noqa: N818 - what a hook of an application's may raise
+    """Raised by a hook, about what it was called with."""
+
+
+class Hook:
+    """A hook of any kind that raises, and quotes the credential."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise Quoting(f"Not to be kept: {SECRET}, {quote(SECRET, safe='')}")
+
+    on_completion = __call__
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@KINDS
+@pytest.mark.parametrize("hook", ["request_hook", "response_hook", "completion_hook"])
+async def test_what_a_hook_raises_gives_no_credential_away(
+    recorder: Recorder, hook: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each hook at its first fault, whatever other tests had."""
+    report, sites = guard.report_fault, []
+
+    def report_each(site: str, secrets: Iterable[str], *, first: bool) -> None:
+        sites.append(site)
+        report(site, secrets, first=True)
+
+    monkeypatch.setattr(guard, "report_fault", report_each)
+    key = plant(kind, SECRET, tmp_path, monkeypatch)
+    with everything_on(recorder, monkeypatch, **{hook: Hook()}) as exported:
+        for name in CALLS:
+            async with provider(FINE[name]) as server, callers(server.base_url, key, SECRET) as calls:
+                await outcome(calls[name])
+            assert any(sent(server, SECRET))
+    # Messages are of chats alone.
+    assert len(sites) == (2 if hook == "completion_hook" else len(CALLS))
+    assert "Not to be kept: ***REDACTED***, ***REDACTED***" in "".join(exported.lines)
+    assert exported.leaks(SECRET) == []
 
 
 @KINDS

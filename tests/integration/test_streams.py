@@ -203,6 +203,32 @@ async def test_anthropics_stream_names_its_answer_in_the_first_frame(instrumente
     assert instrumented.counts("ai_lib.stream.frames", "result") == {"mapped": 36, "unmapped": 3}
 
 
+async def test_anthropics_cached_tokens_of_the_first_frame_are_added_to_the_others_of_the_last(
+    instrumented: Recorder,
+) -> None:
+    cached = {"input_tokens": 0, "cache_read_input_tokens": 100, "output_tokens": 1}
+    script = events(
+        {"type": "message_start", "message": {"id": "msg_1", "usage": cached}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"input_tokens": 10, "output_tokens": 7},
+        },
+    )
+    async with provider(script) as server:
+        await consume(server.base_url, "anthropic/claude-sonnet")
+
+    found, attributes, _ = outcome(instrumented)
+    assert found == "completed"
+    counts = {name: value for name, value in attributes.items() if name.startswith("gen_ai.usage.")}
+    assert counts == {
+        "gen_ai.usage.input_tokens": 110,
+        "gen_ai.usage.output_tokens": 7,
+        "gen_ai.usage.cache_read.input_tokens": 100,
+    }
+
+
 async def test_frames_that_a_selector_drops_are_filtered(instrumented: Recorder) -> None:
     async with provider(events({"id": "x", "ping": 1}, *FRAMES[:3])) as server:
         received = await consume(server.base_url, "selective/gpt-4o")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -48,12 +48,12 @@ class Complaints(logging.Handler):
         what = getattr(arguments, "exc_value", arguments)
         self.heard.append(f"{what!r} in {getattr(arguments, 'object', None) or getattr(arguments, 'thread', None)!r}")
 
-    def report_fault(self, site: str, *, first: bool) -> None:
+    def report_fault(self, site: str, secrets: Iterable[str], *, first: bool) -> None:
         """Take what our guard swallows: each time, and not only the first."""
         if isinstance(sys.exc_info()[1], HookError):
             self.swallowed.step()
         else:
-            self._report(site, first=True)
+            self._report(site, secrets, first=True)
 
 
 def _provoked(record: logging.LogRecord) -> bool:

@@ -82,10 +82,16 @@ class Outcomes:
     feeds_tracker: bool = True
     _providers: dict[str, Window] = field(default_factory=dict)
 
-    def observe(self, operation: Operation, error: str | None) -> None:
-        """Note what an operation that has ended says about the providers that it asked."""
-        ended = *operation.attempts.abandoned, (operation.identity.provider, error, operation.stage)
-        for provider, kind, stage in ended:
+    def observe(self, operation: Operation, error: str | None, raised: BaseException | str | None = None) -> None:
+        """Note what an operation that has ended says about the providers that it asked.
+
+        Args:
+            operation: The operation.
+            error: Its error type.
+            raised: What made it fail.
+        """
+        last = operation.identity.provider, error and (_classified(raised) or error), operation.stage
+        for provider, kind, stage in (*operation.attempts.abandoned, last):
             if kind is None or _is_evidence(stage, kind):
                 self._note(provider, None if kind in _ANSWERED else kind)
 
@@ -126,6 +132,18 @@ class Outcomes:
     def statuses(self) -> dict[str, str]:
         """Return the status of every provider that was ever called in this round."""
         return {provider: health.status for provider, health in self.all().items()}
+
+
+def _classified(raised: BaseException | str | None) -> str | None:
+    """Return the runtime's class of an answer for which rerank and speech raise, before 1.2.0, what httpx does."""
+    known = any(base.__name__ == "HTTPStatusError" for base in type(raised).__mro__)
+    status = getattr(getattr(raised, "response", None), "status_code", None) if known else None
+    if not isinstance(status, int):
+        return None
+    from ai_lib_python.errors import classify_http_error
+
+    kind = str(classify_http_error(status).value)
+    return kind if kind in _ANSWERED else None  # Else it stays what it is called elsewhere.
 
 
 def _is_evidence(stage: str, error: str) -> bool:

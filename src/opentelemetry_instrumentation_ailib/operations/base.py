@@ -14,7 +14,7 @@ from opentelemetry_instrumentation_ailib.collected import unlocked
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.coroutines import Call, around, named_like
 from opentelemetry_instrumentation_ailib.guard import guarded
-from opentelemetry_instrumentation_ailib.masking import credentials
+from opentelemetry_instrumentation_ailib.masking import credentials, held
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 from opentelemetry_instrumentation_ailib.quiet import in_url, without_http_spans
@@ -55,9 +55,9 @@ def begin_operation(
         request=request,
         describe=lambda: attributes,
         heard=telemetry.listeners.present(),
+        secrets=credentials(str(client._base_url), client._api_key) if transport is None else held(transport),
     )
     if transport is None:
-        operation.conceal(credentials(str(client._base_url), client._api_key))
         if not str(client._api_key).isprintable() or in_url(str(client._base_url), str(client._api_key)):
             operation.context = without_http_spans(operation.context)  # As an exchange does.
         operation.unseen = operation.attempts.begin()

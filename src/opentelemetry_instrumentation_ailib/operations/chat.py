@@ -14,7 +14,7 @@ from opentelemetry_instrumentation_ailib.conversation import conversation_id
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.listeners import streams_are_logged
 from opentelemetry_instrumentation_ailib.live import STATES
-from opentelemetry_instrumentation_ailib.masking import credentials
+from opentelemetry_instrumentation_ailib.masking import held
 from opentelemetry_instrumentation_ailib.messages import Conversation, is_text, request_messages, response_messages
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
@@ -69,6 +69,7 @@ def _begin(
         request=builder,
         describe=partial(_request_attributes, builder, stream) if heard else dict,
         heard=heard,
+        secrets=(_held(client._transport) or ()) if heard else (),
     )
     operation.target = client._manifest, client._model_id
     operation.loader = getattr(client, "_loader", None)
@@ -77,7 +78,7 @@ def _begin(
         if executor is not None:
             _note_breaker(operation, executor)
         if telemetry.content.wanted or telemetry.content.emits:
-            _note_content(operation, client, builder)
+            _note_content(operation, builder)
         if telemetry.pricer is not None:
             operation.text_only = _is_text(builder) or False
     return operation
@@ -102,18 +103,13 @@ def _note_breaker(operation: Operation, executor: Any) -> None:
         operation.attributes[semconv.CIRCUIT_BREAKER_STATE] = executor.circuit_state
 
 
-@guarded
-def _conceal(operation: Operation, client: Any) -> None:
-    # Before its first exchange does, which a call may not get to, or not be heard for.
-    credential = getattr(client._transport, "_credential", None)
-    operation.conceal(credentials("", getattr(credential, "secret", None)))
+_held = guarded(held)
 
 
 @guarded
-def _note_content(operation: Operation, client: Any, builder: Any) -> None:
+def _note_content(operation: Operation, builder: Any) -> None:
     content = operation.telemetry.content
     if content.wanted:
-        _conceal(operation, client)
         inputs, system, tools = request_messages(builder)
         operation.conversation = as_sent(Conversation(inputs, [], system, tools))
     else:
@@ -127,7 +123,7 @@ def _begin_with_stats(
     if operation is not None:
         operation.caller = client
         if not operation.heard:
-            _conceal(operation, client)
+            operation.conceal(_held(client._transport) or ())
     return operation
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import fields, naming, semconv
+from opentelemetry_instrumentation_ailib import naming, semconv
 from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
+from opentelemetry_instrumentation_ailib.usage import usage
+from opentelemetry_instrumentation_ailib.values import integer
 
 _MODULE = "ai_lib_python.embeddings.client"
 
@@ -23,7 +25,7 @@ def _begin(*parameters: str) -> base.Begin:
         request = base.named(parameters, args, kwargs)
         # The one format that the runtime asks for.
         attributes: dict[str, AttributeValue] = {semconv.REQUEST_ENCODING_FORMATS: ("float",)}
-        dimensions = fields.integer(request.get("dimensions"))
+        dimensions = integer(request.get("dimensions"))
         if dimensions is not None:
             attributes[semconv.EMBEDDINGS_DIMENSION_COUNT] = dimensions
         operation = base.begin_operation(
@@ -39,7 +41,7 @@ def _finish(operation: Operation, response: Any) -> None:
     # What a provider leaves out the runtime fills with 0. A subclass may answer with anything.
     report = {"prompt_tokens": getattr(getattr(response, "usage", None), "prompt_tokens", None) or None}
     model = naming.text(getattr(response, "model", None))
-    operation.end(answer=Answer(model=model, usage=fields.usage(report)), response=response)
+    operation.end(answer=Answer(model=model, usage=usage(report)), response=response)
 
 
 def _execute(telemetry: Telemetry) -> Wrapper:

@@ -6,17 +6,18 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from opentelemetry_instrumentation_ailib import fields, semconv
+from opentelemetry_instrumentation_ailib import semconv
 from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.operations import base
 from opentelemetry_instrumentation_ailib.patching import Row
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
+from opentelemetry_instrumentation_ailib.values import number
 
 
 def _begin(telemetry: Telemetry, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Operation:
     request = base.named(("audio", "options"), args, kwargs)
     attributes: dict[str, AttributeValue] = {semconv.OUTPUT_TYPE: "text"}
-    temperature = fields.number(getattr(request.get("options"), "temperature", None))
+    temperature = number(getattr(request.get("options"), "temperature", None))
     if temperature is not None:
         attributes[semconv.REQUEST_TEMPERATURE] = temperature
     return base.begin_operation(
