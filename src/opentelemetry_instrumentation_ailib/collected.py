@@ -18,8 +18,8 @@ from typing import Final, ParamSpec
 
 P = ParamSpec("P")
 
-# What an end goes through: the SDK, the handlers of logs and the queues that these use.
-_LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.")
+# What an end goes through: the SDK, the handlers of logs and the queues that these use, a client's own collector.
+_LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.", "ai_lib_python.telemetry.metrics.")
 
 _threads: Final[deque[threading.Thread]] = deque(maxlen=1)
 
@@ -57,7 +57,7 @@ def call_unlocked(end: Callable[[], object]) -> None:
         end: The function, which does not raise.
     """
     if not _inside_locks():
-        # Inside ContextVar.set(), a second change of the context frees what the first is reading: python/cpython#148891.
+        # Inside ContextVar.set(), a second change frees what the first is reading: python/cpython#148891.
         contextvars.copy_context().run(end)
         return
     # What lies further inside comes first, and is to end first.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.context import create_key, get_value, set_value
@@ -25,6 +26,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import masking, naming
+from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
@@ -68,20 +70,21 @@ def joined(tracer: Any, wrapped: Target, args: Arguments, kwargs: Keywords) -> I
         kwargs: The others.
     """
     twin = span = None
+    closed = False
     try:
         with wrapped(*args, **kwargs) as span:
             twin = _open(tracer, span)
-            error: BaseException | None = None
             try:
                 yield span
-            except BaseException as raised:
-                error = raised
+            except BaseException as error:
+                closed = closes(error)
+                detach(twin and twin.token, error)
                 raise
-            finally:
-                if twin is not None:
-                    detach(twin.token, error)
+            detach(twin and twin.token)
     finally:
-        if twin is not None:
+        if closed:  # The runtime's span, which a garbage collection closes, may leave with another exception.
+            call_unlocked(partial(_close, twin, span))
+        else:
             _close(twin, span)
 
 
@@ -114,8 +117,8 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
 
 
 @guarded
-def _close(twin: _Twin, span: Any) -> None:
-    if twin.span is None:
+def _close(twin: _Twin | None, span: Any) -> None:
+    if twin is None or twin.span is None:
         return
     _note(twin.span, span)
     twin.span.end(None if span.end_time is None else int(span.end_time * 1e9))
