@@ -8,13 +8,9 @@ from types import FrameType
 from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib.documented.feedback import FeedbackCollector
-from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
 
 _PACKAGE: Final = "ai_lib_python.telemetry"
-
-
-_report = guarded(FeedbackCollector.report)
 
 
 class _Reporting:
@@ -24,7 +20,7 @@ class _Reporting:
         self._sink = sink
 
     async def report(self, event: Any) -> None:
-        _report(FeedbackCollector(), event)
+        FeedbackCollector().report(event)
         await self._sink.report(event)
 
 
