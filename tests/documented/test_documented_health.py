@@ -30,8 +30,9 @@ from ai_lib_python.telemetry import (
     get_health_checker,
 )
 from asked import OK, QUIET, SERVER_ERROR, calls, fresh_tracker, health, shown
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor, live
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, FeedbackCollector, live
 from opentelemetry_instrumentation_ailib.documented import outcomes
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from provider import Provider, provider
@@ -178,6 +179,21 @@ async def test_an_exporters_failures_degrade() -> None:
     report = await HealthChecker().check()
     assert report.details["telemetry"] == {"export_failures": 1, "failing": True}
     assert (report.status, report.is_healthy) == (HealthStatus.DEGRADED, True)
+
+
+class Broken(InMemoryLogRecordExporter):
+    """Delivers nothing."""
+
+    def export(self, batch: Any) -> Any:
+        """Fail."""
+        raise OSError("no disk")
+
+
+@pytest.mark.noisy("opentelemetry")
+async def test_an_exporter_of_events_that_fails_at_once_degrades(instrumented: Recorder) -> None:
+    instrumented.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(Broken()))  # type: ignore[no-untyped-call]
+    FeedbackCollector().record(rating=5)
+    assert (await HealthChecker().check()).details["telemetry"] == {"export_failures": 1, "failing": True}
 
 
 def test_no_filter_stays_behind(recorder: Recorder) -> None:
