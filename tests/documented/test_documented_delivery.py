@@ -237,6 +237,54 @@ def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
     assert done.stdout.splitlines() == ["['ai-lib-delivery']", "[]"]
 
 
+FORKED_MEANWHILE = """
+import os, signal, threading
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from opentelemetry_instrumentation_ailib.documented import delivery
+AiLibInstrumentor().instrument()
+from ai_lib_python.telemetry import Tracer
+
+opening, forked, exporter = threading.Event(), threading.Event(), delivery._exporter
+
+def slow(endpoint):
+    opening.set()
+    forked.wait()
+    return exporter(endpoint)
+
+def use():
+    with tracer.span("mine"):
+        pass
+
+tracer = Tracer(service_name="my-app", endpoint=os.environ["ENDPOINT"])
+delivery._exporter = slow
+thread = threading.Thread(target=use)
+thread.start()
+opening.wait()
+child = os.fork()
+forked.set()
+if not child:
+    signal.alarm(10)
+    use()
+    tracer.shutdown()
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_that_is_forked_while_a_tracer_connects_waits_for_nobody(otlp: GrpcReceiver) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED_MEANWHILE],
+        env={**os.environ, "ENDPOINT": otlp.endpoint},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "0\n"
+
+
 def test_a_program_ends_soon_when_its_endpoint_says_nothing(mock: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _, lasted = run(mock, f"http://127.0.0.1:{silent.getsockname()[1]}", delivery._GRACE)

@@ -45,11 +45,10 @@ class Delivery:
         self._exporter = exporter
         self._endpoint = endpoint
         logging.getLogger(_EXPORTER_LOGGER).addFilter(self._is_not_ours)
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Have a thread that lets the process end soon, as after a fork there is none."""
         self._closing = threading.Event()
         self._closed = threading.Event()
         self._failing = False
@@ -126,13 +125,6 @@ class Delivery:
         return True
 
 
-def _begin_anew(known: weakref.ref[Delivery]) -> None:
-    # A forked child has none of its parent's threads.
-    delivery = known()
-    if delivery is not None and not delivery._closed.is_set():
-        delivery._begin()
-
-
 class Pipe:
     """A tracer provider of a tracer's own. It is made when the first span asks for it, in the process that asks.
 
@@ -152,6 +144,14 @@ class Pipe:
         self._lock = threading.Lock()
         self._provider: TracerProvider | None = None
         self._delivery: Delivery | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
+
+    def begin_anew(self) -> None:
+        """Go on in a forked child, which has none of its parent's threads: what one of them holds it never lets go."""
+        self._lock = threading.Lock()
+        if self._provider is not None and self._delivery is not None:
+            self._delivery.begin()
 
     def tracer(self, scope: str, version: str | None = None, schema_url: str | None = None) -> Tracer:
         """Return a tracer whose spans go to the endpoint.
@@ -186,6 +186,12 @@ class Pipe:
             atexit.unregister(self.shutdown)
             delivery.close()
             provider.shutdown()
+
+
+def _begin_anew(known: weakref.ref[Pipe]) -> None:
+    pipe = known()
+    if pipe is not None:
+        pipe.begin_anew()
 
 
 def connect(tracer: Any, service_name: str, endpoint: str | None) -> None:
