@@ -172,6 +172,18 @@ def test_the_sink_that_the_application_asks_for_is_its_own(instrumented: Recorde
     assert telemetry.get_feedback_sink() is sink
 
 
+async def test_the_sink_that_a_sink_asks_for_is_the_applications(instrumented: Recorder) -> None:
+    class Asking(NoopFeedbackSink):
+        async def report(self, event: Any) -> None:
+            found.append(telemetry.feedback.get_feedback_sink())
+
+    found: list[Any] = []
+    set_feedback_sink(sink := Asking())
+    await report_feedback(ThumbsFeedback("unknown", is_positive=True))
+    assert found == [sink]
+    assert instrumented.points("ai_lib.feedback") == [({"type": "thumbs"}, 1)]
+
+
 # --- ratings ---
 
 

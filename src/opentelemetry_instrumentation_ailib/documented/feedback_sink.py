@@ -27,8 +27,8 @@ class _Reporting:
 def _asked_by_report_feedback() -> bool:
     frame: FrameType | None = sys._getframe(2)
     for _ in range(3):  # wrapt may be in between.
-        if frame is None:
-            break
+        if frame is None or frame.f_code is _Reporting.report.__code__:
+            break  # A sink that asks, while it is told, for the one that the application set.
         if frame.f_code.co_name == "report_feedback" and frame.f_globals.get("__name__") == f"{_PACKAGE}.feedback":
             return True
         frame = frame.f_back
