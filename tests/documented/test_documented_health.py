@@ -24,6 +24,7 @@ from ai_lib_python.resilience import (
     ResilientConfig,
 )
 from ai_lib_python.telemetry import (
+    AggregatedHealth,
     HealthChecker,
     HealthCheckResult,
     HealthStatus,
@@ -338,6 +339,20 @@ async def test_what_is_told_of_a_check_is_what_the_runtime_tells() -> None:
     checker.register("database", result(HealthStatus.HEALTHY))
     report = await checker.check()
     assert report.details["checks"] == {"database": report.checks[0].to_dict()}
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_checker_of_the_applications_own_has_its_way() -> None:
+    class Own(HealthChecker):
+        """Takes no timeout, and answers with a string."""
+
+        async def check_all(self) -> AggregatedHealth:  # type: ignore[override]
+            return AggregatedHealth("degraded", (await super().check_all(1.0)).checks)  # type: ignore[arg-type]
+
+    checker = Own()
+    checker.register("database", result(HealthStatus.HEALTHY))
+    report = await checker.check()
+    assert (report.status, [each.name for each in report.checks]) == (HealthStatus.DEGRADED, ["database"])
 
 
 @pytest.mark.usefixtures("instrumented")
