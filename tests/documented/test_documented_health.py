@@ -168,6 +168,16 @@ async def test_a_full_queue_degrades() -> None:
     assert report.details["queues"] == {"openai/gpt-4o": {"in_flight": 1, "limit": 1}}
 
 
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("full", [0, 1])
+async def test_of_several_queues_of_one_name_the_fullest_shows(full: int) -> None:
+    queues = Backpressure(BackpressureConfig(max_concurrent=1)), Backpressure(BackpressureConfig(max_concurrent=1))
+    async with queues[full].acquire():
+        report = await HealthChecker().check()
+    assert report.status is HealthStatus.DEGRADED
+    assert report.details["queues"] == {"standalone": {"in_flight": 1, "limit": 1}}
+
+
 # --- the export of telemetry ---
 
 

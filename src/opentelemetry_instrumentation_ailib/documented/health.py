@@ -64,7 +64,7 @@ def _evidence(active: Round) -> tuple[str, dict[str, Any]]:
     components, failures = active.telemetry.components, active.failures
     providers = {name: asdict(health) for name, health in active.outcomes.all().items()}
     breakers = sorted(components.breakers(), key=itemgetter(2))
-    queues = list(components.queues())
+    queues = sorted(components.queues(), key=lambda queue: queue[1] - queue[2])  # The fullest last.
     details = {
         "providers": providers,
         # Of several of one name the worst.
