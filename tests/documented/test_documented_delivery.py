@@ -116,6 +116,20 @@ async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits
     assert [value for _, value in instrumented.points("ai_lib.requests")] == [3]
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://me:secret@collector:4317/v1?key=secret", "collector:4317"),
+        ("collector:4317", "collector:4317"),
+        ("unix:///run/otlp.sock", "/run/otlp.sock"),
+        ("", "the endpoint of the OTEL_EXPORTER_OTLP_ variables"),
+        (None, "the endpoint of the OTEL_EXPORTER_OTLP_ variables"),
+    ],
+)
+def test_an_endpoint_is_told_by_its_address(endpoint: str | None, said: str) -> None:
+    assert delivery._address(endpoint) == said
+
+
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
 async def test_an_endpoint_that_comes_back_and_goes_is_said_again(
     instrumented: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -243,7 +243,7 @@ def _exporter(endpoint: str | None) -> Any:
 
 def _address(endpoint: str | None) -> str:
     """Return what of an endpoint a log may show: no credentials."""
-    if endpoint is None:
+    if not endpoint:
         return "the endpoint of the OTEL_EXPORTER_OTLP_ variables"
     parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
-    return parts.netloc.rpartition("@")[2]
+    return parts.netloc.rpartition("@")[2] or parts.path
