@@ -11,7 +11,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from unittest.mock import Mock
 
 import grpc  # type: ignore[import-untyped]
 import pytest
@@ -114,6 +116,26 @@ async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits
         )
     ]
     assert [value for _, value in instrumented.points("ai_lib.requests")] == [3]
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_what_the_sdk_refuses_is_refused_once_and_leaves_nothing_open(
+    instrumented: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = list(logging.getLogger(delivery._EXPORTER_LOGGER).filters)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")  # Less than a batch.
+    monkeypatch.setattr(delivery, "_exporter", counting := Mock(side_effect=delivery._exporter))
+    tracer = Tracer(service_name="my-app", endpoint="http://localhost:4317")
+    for _ in range(3):
+        with tracer.span("mine"):
+            pass
+    counting.assert_called_once_with("http://localhost:4317")
+    assert "ai-lib-delivery" not in [thread.name for thread in threading.enumerate()]
+    assert logging.getLogger(delivery._EXPORTER_LOGGER).filters == filters
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert instrumented.names() == []
+    tracer.shutdown()
 
 
 @pytest.mark.parametrize(
