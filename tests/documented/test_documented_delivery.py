@@ -11,7 +11,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from unittest.mock import Mock
 
 import grpc  # type: ignore[import-untyped]
 import pytest
@@ -116,6 +118,40 @@ async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits
         )
     ]
     assert [value for _, value in instrumented.points("ai_lib.requests")] == [3]
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_what_the_sdk_refuses_is_refused_once_and_leaves_nothing_open(
+    instrumented: Recorder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = list(logging.getLogger(delivery._EXPORTER_LOGGER).filters)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")  # Less than a batch.
+    monkeypatch.setattr(delivery, "_exporter", counting := Mock(side_effect=delivery._exporter))
+    tracer = Tracer(service_name="my-app", endpoint="http://localhost:4317")
+    for _ in range(3):
+        with tracer.span("mine"):
+            pass
+    counting.assert_called_once_with("http://localhost:4317")
+    assert "ai-lib-delivery" not in [thread.name for thread in threading.enumerate()]
+    assert logging.getLogger(delivery._EXPORTER_LOGGER).filters == filters
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert instrumented.names() == []
+    tracer.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://me:secret@collector:4317/v1?key=secret", "collector:4317"),
+        ("collector:4317", "collector:4317"),
+        ("unix:///run/otlp.sock", "/run/otlp.sock"),
+        ("", "the endpoint of the OTEL_EXPORTER_OTLP_ variables"),
+        (None, "the endpoint of the OTEL_EXPORTER_OTLP_ variables"),
+    ],
+)
+def test_an_endpoint_is_told_by_its_address(endpoint: str | None, said: str) -> None:
+    assert delivery._address(endpoint) == said
 
 
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
@@ -261,6 +297,54 @@ def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == ["['ai-lib-delivery']", "[]"]
+
+
+FORKED_MEANWHILE = """
+import os, signal, threading
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor
+from opentelemetry_instrumentation_ailib.documented import delivery
+AiLibInstrumentor().instrument()
+from ai_lib_python.telemetry import Tracer
+
+opening, forked, exporter = threading.Event(), threading.Event(), delivery._exporter
+
+def slow(endpoint):
+    opening.set()
+    forked.wait()
+    return exporter(endpoint)
+
+def use():
+    with tracer.span("mine"):
+        pass
+
+tracer = Tracer(service_name="my-app", endpoint=os.environ["ENDPOINT"])
+delivery._exporter = slow
+thread = threading.Thread(target=use)
+thread.start()
+opening.wait()
+child = os.fork()
+forked.set()
+if not child:
+    signal.alarm(10)
+    use()
+    tracer.shutdown()
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_that_is_forked_while_a_tracer_connects_waits_for_nobody(otlp: GrpcReceiver) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED_MEANWHILE],
+        env={**os.environ, "ENDPOINT": otlp.endpoint},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "0\n"
 
 
 def test_a_program_ends_soon_when_its_endpoint_says_nothing(mock: str) -> None:

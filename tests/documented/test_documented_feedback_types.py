@@ -152,11 +152,36 @@ async def test_the_collector_takes_the_runtimes_types_with_a_traceparent(
     assert len(sink) == 0
 
 
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+async def test_what_cannot_be_asked_for_its_id_is_rejected(instrumented: Recorder, sink: InMemoryFeedbackSink) -> None:
+    class Distant:
+        @property
+        def request_id(self) -> str:
+            raise OSError("no database")
+
+    assert FeedbackCollector().report(Distant()) is FeedbackResult.REJECTED
+    await report_feedback(Distant())  # type: ignore[arg-type]
+    assert (len(sink), instrumented.events()) == (1, [])
+
+
 def test_the_sink_that_the_application_asks_for_is_its_own(instrumented: Recorder, sink: InMemoryFeedbackSink) -> None:
     from ai_lib_python.telemetry import feedback
 
     assert feedback.get_feedback_sink() is sink
     assert telemetry.get_feedback_sink() is sink
+
+
+async def test_the_sink_that_a_sink_asks_for_is_the_applications(instrumented: Recorder) -> None:
+    class Asking(NoopFeedbackSink):
+        async def report(self, event: Any) -> None:
+            found.append(telemetry.feedback.get_feedback_sink())
+
+    found: list[Any] = []
+    set_feedback_sink(sink := Asking())
+    await report_feedback(ThumbsFeedback("unknown", is_positive=True))
+    assert found == [sink]
+    assert instrumented.points("ai_lib.feedback") == [({"type": "thumbs"}, 1)]
 
 
 # --- ratings ---
@@ -183,7 +208,9 @@ def test_scores_are_from_nought_to_one(
 
 
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
-@pytest.mark.parametrize("rating", [0, 6, -1, math.nan, math.inf, True, "5", None, [5]])
+@pytest.mark.parametrize(
+    "rating", [0, 6, -1, math.nan, math.inf, pytest.param(10**400, id="great"), True, "5", None, [5]]
+)
 def test_a_rating_out_of_range_is_rejected_and_said_once(
     rating: Any, instrumented: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,6 +222,13 @@ def test_a_rating_out_of_range_is_rejected_and_said_once(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
         "Feedback is not recorded: a rating must be a number from 1 to 5 (reported once)"
     ]
+
+
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+@pytest.mark.parametrize("best", [1.7e308, 10**400], ids=["as a float", "as none"])
+def test_a_scale_of_which_no_part_can_be_told_is_rejected(best: float, instrumented: Recorder) -> None:
+    found = FeedbackCollector().record(request_id="unknown", rating=best, min_rating=-best, max_rating=best)
+    assert (found, instrumented.events()) == (FeedbackResult.REJECTED, [])
 
 
 # --- comments ---

@@ -24,6 +24,7 @@ from ai_lib_python.resilience import (
     ResilientConfig,
 )
 from ai_lib_python.telemetry import (
+    AggregatedHealth,
     HealthChecker,
     HealthCheckResult,
     HealthStatus,
@@ -31,8 +32,9 @@ from ai_lib_python.telemetry import (
 )
 from asked import OK, QUIET, SERVER_ERROR, calls, fresh_tracker, health, shown
 from opentelemetry.exporter.otlp.proto.grpc import exporter
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
-from opentelemetry_instrumentation_ailib import AiLibInstrumentor, live
+from opentelemetry_instrumentation_ailib import AiLibInstrumentor, FeedbackCollector, live
 from opentelemetry_instrumentation_ailib.documented import outcomes
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from provider import Provider, provider
@@ -167,6 +169,16 @@ async def test_a_full_queue_degrades() -> None:
     assert report.details["queues"] == {"openai/gpt-4o": {"in_flight": 1, "limit": 1}}
 
 
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize("full", [0, 1])
+async def test_of_several_queues_of_one_name_the_fullest_shows(full: int) -> None:
+    queues = Backpressure(BackpressureConfig(max_concurrent=1)), Backpressure(BackpressureConfig(max_concurrent=1))
+    async with queues[full].acquire():
+        report = await HealthChecker().check()
+    assert report.status is HealthStatus.DEGRADED
+    assert report.details["queues"] == {"standalone": {"in_flight": 1, "limit": 1}}
+
+
 # --- the export of telemetry ---
 
 
@@ -187,6 +199,21 @@ async def test_failures_that_the_exporters_logger_takes_for_one_are_counted() ->
     for signal in ("traces", "metrics", "traces"):
         logging.getLogger(exporter.__name__).error("Failed to export %s, all", signal)
     assert (await HealthChecker().check()).details["telemetry"] == {"export_failures": 3, "failing": True}
+
+
+class Broken(InMemoryLogRecordExporter):
+    """Delivers nothing."""
+
+    def export(self, batch: Any) -> Any:
+        """Fail."""
+        raise OSError("no disk")
+
+
+@pytest.mark.noisy("opentelemetry")
+async def test_an_exporter_of_events_that_fails_at_once_degrades(instrumented: Recorder) -> None:
+    instrumented.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(Broken()))  # type: ignore[no-untyped-call]
+    FeedbackCollector().record(rating=5)
+    assert (await HealthChecker().check()).details["telemetry"] == {"export_failures": 1, "failing": True}
 
 
 def test_no_filter_stays_behind(recorder: Recorder) -> None:
@@ -331,6 +358,20 @@ async def test_what_is_told_of_a_check_is_what_the_runtime_tells() -> None:
     checker.register("database", result(HealthStatus.HEALTHY))
     report = await checker.check()
     assert report.details["checks"] == {"database": report.checks[0].to_dict()}
+
+
+@pytest.mark.usefixtures("instrumented")
+async def test_a_checker_of_the_applications_own_has_its_way() -> None:
+    class Own(HealthChecker):
+        """Takes no timeout, and answers with a string."""
+
+        async def check_all(self) -> AggregatedHealth:  # type: ignore[override]
+            return AggregatedHealth("degraded", (await super().check_all(1.0)).checks)  # type: ignore[arg-type]
+
+    checker = Own()
+    checker.register("database", result(HealthStatus.HEALTHY))
+    report = await checker.check()
+    assert (report.status, [each.name for each in report.checks]) == (HealthStatus.DEGRADED, ["database"])
 
 
 @pytest.mark.usefixtures("instrumented")

@@ -9,7 +9,13 @@ import weakref
 import pytest
 from ai_lib_python import AiClient
 from ai_lib_python.errors import AiLibError
-from ai_lib_python.resilience import ResilientConfig, RetryConfig
+from ai_lib_python.resilience import (
+    BackpressureConfig,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    ResilientConfig,
+    RetryConfig,
+)
 from ai_lib_python.telemetry import MetricsCollector
 from collected import CHAT, REFUSED, built, samples
 from prometheus_client import REGISTRY
@@ -69,6 +75,34 @@ async def test_everything_is_recorded_in_both_places_alike(instrumented: Recorde
     ]
     assert samples(text, "ai_lib_errors_total") == [({**CHAT, "type": "server_error", "stage": "http.transport"}, 1.0)]
     assert promtool("check", "metrics", text=text) == ""
+
+
+async def test_what_is_told_by_executor_is_the_processs_and_not_the_collectors(instrumented: Recorder) -> None:
+    collector = MetricsCollector()
+    limits = ResilientConfig(
+        circuit_breaker=CircuitBreakerConfig(failure_threshold=1), backpressure=BackpressureConfig(max_concurrent=1)
+    )
+    async with provider(REFUSED) as server:
+        client = await built(server.base_url, collector, with_resilience=limits)
+        for refusal in (AiLibError, CircuitOpenError):
+            with pytest.raises(refusal):
+                await client.chat().user("Hello?").execute()
+        await client.close()
+    text = collector.export_prometheus()
+    exported = {family.name for family in text_string_to_metric_families(text)}
+    points = {name: instrumented.points(name) for name in instrumented.metric_names()}
+    measured = {name for name in points if any("executor" in labels for labels, _ in points[name])}
+    assert measured == {
+        "ai_lib.backpressure.in_flight",
+        "ai_lib.backpressure.limit",
+        "ai_lib.backpressure.wait",
+        "ai_lib.circuit_breaker.rejections",
+        "ai_lib.circuit_breaker.state",
+        "ai_lib.circuit_breaker.transitions",
+    }
+    assert not [name for name in exported if "breaker" in name or "backpressure" in name]
+    errors = samples(text, "ai_lib_errors_total")
+    assert sorted(labels["type"] for labels, _ in errors) == ["circuit_open", "server_error"]
 
 
 async def test_one_collector_serves_several_clients(instrumented: Recorder) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, make_dataclass
 from typing import Any
 
@@ -135,6 +137,40 @@ async def test_a_streams_statistics_lead_to_its_span_from_the_first_event(instru
     context = instrumented.span("chat gpt-4o").context
     assert len(seen) >= 2
     assert all(value.startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}") for value in seen)
+
+
+class Asking:
+    """A transport of the user's own, which reads a stream of another client's before it sends.
+
+    Args:
+        transport: The runtime's.
+        other: The other client.
+    """
+
+    def __init__(self, transport: Any, other: Any) -> None:
+        self._transport, self._other, self._base_url = transport, other, transport._base_url
+
+    @asynccontextmanager
+    async def stream_post(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async for _ in self._other.chat().user("Is it safe?").stream():
+            pass
+        async with self._transport.stream_post(*args, **kwargs) as response:
+            yield response
+
+
+async def test_a_stream_that_is_read_for_another_leaves_its_statistics_alone(instrumented: Recorder) -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}
+    async with provider(events(delta("Yes", finish="stop"), usage), events(delta("Hello", finish="stop"))) as server:
+        client, other = await built(server.base_url, "openai/gpt-4"), await built(server.base_url)
+        sender, client._transport = client._transport, Asking(client._transport, other)
+        stream, stats = await client.chat().user("Hello?").stream_with_stats()
+        async for _ in stream:
+            pass
+        await sender.close()
+        await other.close()
+    assert (stats.prompt_tokens, stats.completion_tokens) == (None, None)
+    assert stats.traceparent[36:52] == f"{instrumented.span('chat gpt-4').context.span_id:016x}"
+    assert "ai_lib.request.id" not in (instrumented.span("chat gpt-4o").attributes or {})
 
 
 async def test_without_a_trace_there_are_no_ids() -> None:

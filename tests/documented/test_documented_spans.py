@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -212,18 +212,56 @@ def test_a_status_may_be_the_string_that_it_equals(odd: Any, instrumented: Recor
     assert (found.status_code, found.description) == (StatusCode.ERROR, "broken")
 
 
+class Unspeakable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
 @pytest.mark.swallowed
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
 def test_what_cannot_be_noted_keeps_no_span_open(instrumented: Recorder) -> None:
-    class Unspeakable:
-        def __str__(self) -> str:
-            raise ValueError
-
     with Tracer("mine").span("work") as span:
         span.set_status(SpanStatus.ERROR, "broken")
         span.set_attribute("odd", Unspeakable())
     found = instrumented.span("work")
     assert (found.status.status_code, dict(found.attributes or {})) == (StatusCode.ERROR, {})
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_an_attribute_that_has_no_text_costs_no_other_and_not_the_span(instrumented: Recorder) -> None:
+    with Tracer("mine").span("work", attributes={"odd": Unspeakable(), "even": 2}):
+        pass
+    assert dict(instrumented.span("work").attributes or {}) == {"even": 2}
+
+
+class Counted:
+    """Counts how often it is asked for its text."""
+
+    asked = 0
+
+    def __repr__(self) -> str:
+        Counted.asked += 1
+        return "x"
+
+
+@pytest.mark.parametrize("gather", [list, tuple, lambda all_: {"all": all_}, lambda all_: [{"some": all_}], set])
+def test_of_a_great_many_things_the_first_are_told(gather: Callable[[Any], Any], instrumented: Recorder) -> None:
+    Counted.asked = 0
+    with Tracer("mine").span("work", attributes={"all": gather([Counted() for _ in range(10_000)])}):
+        pass
+    value = (instrumented.span("work").attributes or {})["all"]
+    assert value == ("x",) * 256 or "x, x, x" in str(value)
+    assert Counted.asked <= 2 * 256  # When it begins, and when it ends.
+
+
+@pytest.mark.parametrize("said", [{"k": (1,), "s": {2}}, {"b": b"x", "n": [None, {}]}, frozenset({1}), set(), b"ab"])
+def test_what_is_small_is_told_as_it_tells_itself(said: Any, instrumented: Recorder) -> None:
+    with Tracer("mine").span("work", attributes={"said": said}):
+        pass
+    assert dict(instrumented.span("work").attributes or {}) == {"said": str(said)}
 
 
 @pytest.mark.usefixtures("instrumented")

@@ -15,8 +15,10 @@ from ai_lib_python.errors import AiLibError
 from ai_lib_python.telemetry import InMemoryExporter, MetricsCollector, SpanKind, SpanStatus, Tracer
 from grpc_receiver import GrpcReceiver
 from opentelemetry.trace import format_span_id, format_trace_id
-from traced import ALL, call_once, names, receiving
+from traced import ALL, CALLED, call_once, names, receiving
 
+from in_process import completed, connected
+from opentelemetry_instrumentation_ailib import observe
 from opentelemetry_instrumentation_ailib.documented import delivery
 from provider import body, completion, provider
 from recorder import Recorder
@@ -133,6 +135,16 @@ async def test_the_runtimes_own_exporter_gets_its_clients_spans_as_the_runtimes_
     assert (sent.trace_id, sent.parent_context) == (call.trace_id, call.context)
     assert call.start_time <= sent.start_time <= sent.end_time <= call.end_time
     assert call.to_dict()["name"] == "chat gpt-4o"
+
+
+async def test_an_exporter_that_is_taken_away_gets_no_more(instrumented: Recorder) -> None:
+    client, exporter = await connected(lambda _: completed()), InMemoryExporter()
+    observe(client, tracer=(tracer := Tracer("mine", exporter)))
+    await client.chat().user("Hello?").execute()
+    tracer.set_exporter(None)  # type: ignore[arg-type]
+    await client.chat().user("Hello?").execute()
+    assert sorted(span.name for span in exporter.get_spans()) == CALLED
+    assert instrumented.names() == ["ai_lib.protocol.load"]
 
 
 async def test_after_shutdown_spans_are_dropped_and_calls_work(instrumented: Recorder, otlp: GrpcReceiver) -> None:

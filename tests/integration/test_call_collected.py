@@ -17,6 +17,7 @@ import pytest
 from ai_lib_python.batch import BatchExecutor
 from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.resilience import Backpressure, BackpressureConfig
+from ai_lib_python.telemetry import MetricLabels, MetricsCollector, Tracer
 from opentelemetry.sdk.metrics import AlignedHistogramBucketExemplarReservoir, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
@@ -27,6 +28,7 @@ from components import ALONE, limiter
 from conftest import ROOT
 from differential import instrumentation
 from in_process import FRAMES, await_ends, completed, connected
+from opentelemetry_instrumentation_ailib import observe
 from recorder import RESOURCE, Recorder
 
 CALL, STAGE = "ai_lib.request.duration", "ai_lib.stage.duration"
@@ -232,6 +234,43 @@ async def test_a_batch_is_ended(collecting: Recorder) -> None:
         ("another", None),
         ("ai_lib.batch", "cancelled"),
     ]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # The runtime's span: another context.
+@under((CALL, None))
+async def test_a_span_that_a_user_opened_is_ended(collecting: Recorder) -> None:
+    exporting, never = Exporting(), Never()
+    collecting.tracer_provider.add_span_processor(exporting)
+
+    async def work() -> None:
+        with Tracer("app").span("mine"):
+            await never.wait()
+
+    await dropped(work, never)
+    span = collecting.tracer_provider.get_tracer(__name__).start_span("another")
+    collecting_by(span.end)
+
+    assert [span.name for span in exporting.ended] == ["another", "mine"]
+
+
+class Labelled(MetricLabels):
+    """Have garbage collected where the collector's lock is held, as the lists of its snapshot may."""
+
+    def to_key(self) -> str:
+        """Return the key."""
+        gc.collect()
+        return super().to_key()
+
+
+@under((CALL, None))
+async def test_a_call_is_told_to_its_collector(collecting: Recorder) -> None:
+    collector, never = MetricsCollector(), Never()
+    ai = await connected(never.wait)
+    observe(ai, metrics=collector)
+    await dropped(lambda: ai.chat().user("never").execute(), never)
+    collecting_by(partial(collector.get_snapshot, Labelled()))
+
+    assert collector.get_snapshot().failed_requests == 1
 
 
 INTERRUPTED = """

@@ -40,6 +40,7 @@ async def repeat(item: Any) -> Any:
 
 METHODS = {
     "BatchExecutor.execute": Method(lambda: BatchExecutor(repeat).execute, ([],), ()),
+    "EmbeddingClient._execute": Method(lambda: embedder()._execute, (None,), ()),
     "RateLimiter.acquire": Method(lambda: limiter().acquire, (), (1, 2, 3)),
     "CircuitBreaker.execute": Method(lambda: CircuitBreaker().execute, (succeed,), ()),
     "ProtocolLoader.load_model": Method(lambda: ProtocolLoader().load_model, ("openai/m",), ()),
@@ -56,6 +57,13 @@ def chat() -> Any:
     from ai_lib_python.client.builder import ChatRequestBuilder
 
     return ChatRequestBuilder(None)  # type: ignore[arg-type]
+
+
+def embedder() -> Any:
+    """Return a client without anything."""
+    from ai_lib_python.embeddings.client import EmbeddingClient
+
+    return EmbeddingClient(None, None, "m")  # type: ignore[arg-type]
 
 
 def refused(method: Method) -> list[str]:

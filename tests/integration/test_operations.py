@@ -73,6 +73,32 @@ async def test_suppressed_calls_are_not_recorded(instrumented: Recorder, call: C
     assert instrumented.metric_names() == []
 
 
+class Wire:
+    """A transport of the user's own, which has no manifest and no address.
+
+    Args:
+        transport: The runtime's, which does the work.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self.post, self.close = transport.post, transport.close
+
+
+SEEN = {name: call for name, call in CALLS.items() if call.visible}
+
+
+@pytest.mark.parametrize("call", SEEN.values(), ids=SEEN)
+async def test_a_call_by_a_transport_of_the_users_own_is_recorded(instrumented: Recorder, call: Call) -> None:
+    async with provider(call.answer) as server, opened(await call.open(server.base_url)) as client:
+        client._transport = Wire(client._transport)
+        await call.make(client)
+
+    assert spans_of(instrumented) == recorded(call)
+    attributes = dict(instrumented.span(call.span).attributes or {})
+    assert attributes["ai_lib.provider.id"] == call.provider
+    assert "server.address" not in attributes
+
+
 @EVERY
 async def test_a_call_is_a_child_of_the_users_span(instrumented: Recorder, call: Call) -> None:
     with instrumented.tracer_provider.get_tracer("app").start_as_current_span("consumer") as consumer:

@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Sequence
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from opentelemetry.trace import Tracer
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.export_failures import ATTEMPT
 from opentelemetry_instrumentation_ailib.documented.extras import missing
+from opentelemetry_instrumentation_ailib.guard import guarded
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -45,13 +45,13 @@ class Delivery:
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter = exporter
         self._endpoint = endpoint
-        # Before the logger's own filter of what repeats itself, which would hide the application's failures by ours.
-        logging.getLogger(_EXPORTER_LOGGER).filters.insert(0, self._is_not_ours)
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_begin_anew, weakref.ref(self)))
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin, with a thread that lets the process end soon: before the first export, and again in a forked child."""
+        filters = logging.getLogger(_EXPORTER_LOGGER).filters
+        if self._is_not_ours not in filters:
+            # Before the logger's own of what repeats itself, which would hide the application's failures by ours.
+            filters.insert(0, self._is_not_ours)
         self._closing = threading.Event()
         self._closed = threading.Event()
         self._failing = False
@@ -133,13 +133,6 @@ class Delivery:
         return True
 
 
-def _begin_anew(known: weakref.ref[Delivery]) -> None:
-    # A forked child has none of its parent's threads.
-    delivery = known()
-    if delivery is not None and not delivery._closed.is_set():
-        delivery._begin()
-
-
 class Pipe:
     """A tracer provider of a tracer's own. It is made when the first span asks for it, in the process that asks.
 
@@ -157,11 +150,21 @@ class Pipe:
         self._service_name = service_name
         self._endpoint = endpoint
         self._lock = threading.Lock()
+        self._opened = False
         self._provider: TracerProvider | None = None
         self._delivery: Delivery | None = None
+        if hasattr(os, "register_at_fork"):
+            known = weakref.WeakMethod(self.begin_anew)  # What is registered stays for good.
+            os.register_at_fork(after_in_child=lambda: (begin := known()) and begin())
 
-    def tracer(self, scope: str, version: str | None = None, schema_url: str | None = None) -> Tracer:
-        """Return a tracer whose spans go to the endpoint.
+    def begin_anew(self) -> None:
+        """Go on in a forked child, which has none of its parent's threads: what one of them holds it never lets go."""
+        self._lock = threading.Lock()
+        if self._provider is not None and self._delivery is not None:
+            self._delivery.begin()
+
+    def tracer(self, scope: str, version: str | None = None, schema_url: str | None = None) -> Tracer | None:
+        """Return a tracer whose spans go to the endpoint; ``None`` where the SDK refuses to make one.
 
         Args:
             scope: The name of the instrumentation scope.
@@ -169,18 +172,21 @@ class Pipe:
             schema_url: Its schema.
         """
         with self._lock:
-            if self._provider is None:
-                self._provider = self._open()
-        return self._provider.get_tracer(scope, version, schema_url)
+            if not self._opened:  # Once: what is refused is not asked for again with every span.
+                self._provider, self._opened = self._open(), True
+        return None if self._provider is None else self._provider.get_tracer(scope, version, schema_url)
 
+    @guarded
     def _open(self) -> TracerProvider:
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        self._delivery = Delivery(_exporter(self._endpoint), _address(self._endpoint))
+        delivery = Delivery(_exporter(self._endpoint), _address(self._endpoint))
         provider = TracerProvider(resource=Resource.create({SERVICE_NAME: self._service_name}), shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(self._delivery))  # type: ignore[arg-type]
+        provider.add_span_processor(BatchSpanProcessor(delivery))  # type: ignore[arg-type]
+        delivery.begin()
+        self._delivery = delivery
         atexit.register(self.shutdown)
         return provider
 
@@ -244,7 +250,7 @@ def _exporter(endpoint: str | None) -> Any:
 
 def _address(endpoint: str | None) -> str:
     """Return what of an endpoint a log may show: no credentials."""
-    if endpoint is None:
+    if not endpoint:
         return "the endpoint of the OTEL_EXPORTER_OTLP_ variables"
     parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
-    return parts.netloc.rpartition("@")[2]
+    return parts.netloc.rpartition("@")[2] or parts.path

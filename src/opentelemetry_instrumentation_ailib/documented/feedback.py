@@ -167,6 +167,11 @@ def record(request_id: str | None, traceparent: str | None, read: Callable[[], E
 _record = guarded(Recorder.record)
 
 
+@guarded
+def _report(event: Any, traceparent: str | None) -> FeedbackResult:
+    return record(getattr(event, "request_id", None), traceparent, lambda: feedback_types.evaluation(event))
+
+
 class FeedbackCollector:
     """Records what users think of answers. It keeps nothing itself, so that one serves as well as many.
 
@@ -216,4 +221,4 @@ class FeedbackCollector:
             event: One of the seven types of ``ai_lib_python.telemetry``.
             traceparent: As for :meth:`record`.
         """
-        return record(getattr(event, "request_id", None), traceparent, lambda: feedback_types.evaluation(event))
+        return _report(event, traceparent) or FeedbackResult.REJECTED

@@ -8,13 +8,9 @@ from types import FrameType
 from typing import Any, Final
 
 from opentelemetry_instrumentation_ailib.documented.feedback import FeedbackCollector
-from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
 
 _PACKAGE: Final = "ai_lib_python.telemetry"
-
-
-_report = guarded(FeedbackCollector.report)
 
 
 class _Reporting:
@@ -24,15 +20,15 @@ class _Reporting:
         self._sink = sink
 
     async def report(self, event: Any) -> None:
-        _report(FeedbackCollector(), event)
+        FeedbackCollector().report(event)
         await self._sink.report(event)
 
 
 def _asked_by_report_feedback() -> bool:
     frame: FrameType | None = sys._getframe(2)
     for _ in range(3):  # wrapt may be in between.
-        if frame is None:
-            break
+        if frame is None or frame.f_code is _Reporting.report.__code__:
+            break  # A sink that asks, while it is told, for the one that the application set.
         if frame.f_code.co_name == "report_feedback" and frame.f_globals.get("__name__") == f"{_PACKAGE}.feedback":
             return True
         frame = frame.f_back

@@ -5,10 +5,11 @@ The types are known by name, so that nothing of the runtime is imported to recog
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+
+from opentelemetry_instrumentation_ailib.values import number
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,10 @@ def rating(value: Any, lowest: Any, highest: Any, category: str | None, comment:
     Raises:
         ValueError: The rating is no number from ``lowest`` to ``highest``.
     """
-    if not (_is_number(value) and _is_number(lowest) and _is_number(highest) and lowest <= value <= highest):
+    if None in map(number, (value, lowest, highest)) or not lowest <= value <= highest:
         raise ValueError(f"a rating must be a number from {lowest!r} to {highest!r}")
     score = (value - lowest) / (highest - lowest) if highest > lowest else 1.0
     return Evaluation("rating", category, score, f"{value:g}/{highest:g}", comment)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _rating(event: Any) -> Evaluation:

@@ -28,12 +28,11 @@ _IN_FLIGHT: Final = "in_flight"
 _LIMIT: Final = "limit"
 
 
-async def check(checker: Any, timeout: float = 30.0) -> HealthReport:
+async def check(checker: Any) -> HealthReport:
     """Return the health of the providers, breakers, queues and the telemetry's export, and of what was registered.
 
     Args:
         checker: The runtime's ``HealthChecker``.
-        timeout: Seconds that the registered checks may take.
     """
     from ai_lib_python.telemetry.health import HealthStatus
 
@@ -42,9 +41,10 @@ async def check(checker: Any, timeout: float = 30.0) -> HealthReport:
     active = CURRENT.round
     evidence = None if active is None else _evidence(active)
     status, details = evidence or (semconv.UNKNOWN, {})
-    registered = await checker.check_all(timeout) if checker._checks else None
+    registered = await checker.check_all() if checker._checks else None
     if registered is not None:
-        status = _worst((status, registered.status.value))
+        # A check_all() of the application's own may answer with the string that a status equals, as a check may.
+        status = _worst((status, HealthStatus(registered.status).value))
         told = filter(None, map(_told, registered.checks))
         details["checks"] = {name: each for check in told for name, each in check.items()}
     return HealthReport(HealthStatus(status), [] if registered is None else registered.checks, details=details)
@@ -64,7 +64,7 @@ def _evidence(active: Round) -> tuple[str, dict[str, Any]]:
     components, failures = active.telemetry.components, active.failures
     providers = {name: asdict(health) for name, health in active.outcomes.all().items()}
     breakers = sorted(components.breakers(), key=itemgetter(2))
-    queues = list(components.queues())
+    queues = sorted(components.queues(), key=lambda queue: queue[1] - queue[2])  # The fullest last.
     details = {
         "providers": providers,
         # Of several of one name the worst.

@@ -37,8 +37,10 @@ class RuntimeExporter:
         """
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        for span in spans:
-            self._tracer._exporter.export(_runtimes(span))
+        exporter = self._tracer._exporter
+        if exporter:  # As the runtime asks: the application may have taken it away.
+            for span in spans:
+                exporter.export(_runtimes(span))
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from opentelemetry.context import create_key, get_value, set_value
@@ -25,6 +27,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import masking, naming
+from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
@@ -36,6 +39,7 @@ Keywords = dict[str, Any]
 Target = Callable[..., Any]
 
 _MAX_TEXT: Final = 1024
+_MAX_ITEMS: Final = 256
 _EXCEPTION_MESSAGE: Final = "exception.message"
 
 
@@ -68,20 +72,21 @@ def joined(tracer: Any, wrapped: Target, args: Arguments, kwargs: Keywords) -> I
         kwargs: The others.
     """
     twin = span = None
+    closed = False
     try:
         with wrapped(*args, **kwargs) as span:
             twin = _open(tracer, span)
-            error: BaseException | None = None
             try:
                 yield span
-            except BaseException as raised:
-                error = raised
+            except BaseException as error:
+                closed = closes(error)
+                detach(twin and twin.token, error)
                 raise
-            finally:
-                if twin is not None:
-                    detach(twin.token, error)
+            detach(twin and twin.token)
     finally:
-        if twin is not None:
+        if closed:  # The runtime's span, which a garbage collection closes, may leave with another exception.
+            call_unlocked(partial(_close, twin, span))
+        else:
             _close(twin, span)
 
 
@@ -114,8 +119,8 @@ def _open(tracer: Any, span: Any) -> _Twin | None:
 
 
 @guarded
-def _close(twin: _Twin, span: Any) -> None:
-    if twin.span is None:
+def _close(twin: _Twin | None, span: Any) -> None:
+    if twin is None or twin.span is None:
         return
     _note(twin.span, span)
     twin.span.end(None if span.end_time is None else int(span.end_time * 1e9))
@@ -136,19 +141,35 @@ def _value_of(member: Any) -> str:
 
 
 def _attributes(attributes: Any) -> dict[str, AttributeValue]:
-    return {_name(key): _value(key, value) for key, value in attributes.items() if value is not None}
+    return dict(filter(None, (_attribute(key, value) for key, value in attributes.items() if value is not None)))
+
+
+@guarded
+def _attribute(key: Any, value: Any) -> tuple[str, AttributeValue]:
+    return _name(key), _value(key, value)  # Which ask objects of the application's for their text.
 
 
 def _value(key: Any, value: Any) -> AttributeValue:
     if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, (list, tuple)):
-        return list(map(_name, value))
+        return list(map(_name, islice(value, _MAX_ITEMS)))
     return _text(str(value)) if key == _EXCEPTION_MESSAGE else _name(value)
 
 
 def _name(said: Any) -> str:
-    return naming.bounded(str(said), _MAX_TEXT)
+    return naming.bounded(str(_beginning(said, iter(range(_MAX_ITEMS)))), _MAX_TEXT)
+
+
+def _beginning(value: Any, room: Iterator[int]) -> Any:
+    # Of all that somebody notes, be it a whole corpus, the text would take as long as there is of it.
+    if type(value) in (str, bytes, bytearray):
+        return value[:_MAX_TEXT]
+    if type(value) is dict:
+        return {key: _beginning(each, room) for _, (key, each) in zip(room, value.items(), strict=False)}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_beginning(each, room) for _, each in zip(room, value, strict=False))
+    return value
 
 
 def _text(message: str) -> str:

@@ -44,21 +44,23 @@ def begin_operation(
     # Before 1.2.0 most of these clients have an httpx client of their own for each call: one exchange, which nobody
     # else can see.
     transport = getattr(client, "_transport", None)
-    manifest = getattr(transport, "_manifest", None)
+    # A transport of the user's own may have neither a manifest nor an address.
+    manifest = getattr(client, "_manifest", None) or getattr(transport, "_manifest", None)
+    base_url = str(getattr(client if transport is None else transport, "_base_url", ""))
     telemetry = telemetry.of(client)
     operation = Operation(
         telemetry,
         name=name,
         provider_id=naming.text(getattr(manifest, "id", None)) or EXPLICIT,
         model=naming.text(model) or "",
-        base_url=str(client._base_url if transport is None else transport._base_url),
+        base_url=base_url,
         request=request,
         describe=lambda: attributes,
         heard=telemetry.listeners.present(),
-        secrets=credentials(str(client._base_url), client._api_key) if transport is None else held(transport),
+        secrets=credentials(base_url, client._api_key) if transport is None else held(transport),
     )
     if transport is None:
-        if not str(client._api_key).isprintable() or in_url(str(client._base_url), str(client._api_key)):
+        if not str(client._api_key).isprintable() or in_url(base_url, str(client._api_key)):
             operation.context = without_http_spans(operation.context)  # As an exchange does.
         operation.unseen = operation.attempts.begin()
         operation.stage = semconv.HTTP_TRANSPORT  # As far as anyone can tell.

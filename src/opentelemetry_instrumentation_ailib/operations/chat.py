@@ -22,7 +22,7 @@ from opentelemetry_instrumentation_ailib.patching import Row, Wrapper
 from opentelemetry_instrumentation_ailib.snapshot import as_sent
 from opentelemetry_instrumentation_ailib.telemetry import Telemetry
 
-_MODULE = "ai_lib_python.client.core"
+_MODULE, _BUILDER_MODULE = "ai_lib_python.client.core", "ai_lib_python.client.builder"
 
 
 def _statistics() -> Any:
@@ -34,9 +34,11 @@ def _statistics() -> Any:
     # From the caller of ``observed`` on: a frame of an open stream that is looked at stays for as long as the stream.
     frame = sys._getframe(4)
     for _ in range(8):
-        if frame.f_code.co_name == "wrapped_stream" and frame.f_globals.get("__name__") == _MODULE:
+        asker = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if asker == (_MODULE, "wrapped_stream"):
             return frame.f_locals.get("stats")
-        if frame.f_back is None:
+        # A stream without any may be read for one that has them, by a transport of the user's own.
+        if asker == (_BUILDER_MODULE, "stream") or frame.f_back is None:
             break
         frame = frame.f_back
     return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
+from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.fields import Answer
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.operation import Operation, current_operation
@@ -45,16 +45,16 @@ def _finish(operation: Operation, response: Any) -> None:
 
 
 def _execute(telemetry: Telemetry) -> Wrapper:
-    async def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def run(call: Call, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         operation = current_operation()
         if operation is None or operation.name != semconv.EMBEDDINGS:
-            return await wrapped(*args, **kwargs)
+            return await call.take()
         _enter(operation)
-        response = await wrapped(*args, **kwargs)
+        response = await call.take()
         _leave(operation)
         return response
 
-    return run
+    return around(run)
 
 
 @guarded
