@@ -205,6 +205,7 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
             clock.fail(TRANSPORT)
             if exchange is not None:
                 note_answer(exchange, error)
+            del exchange, token  # The exception may live long, and refers to this frame.
             raise
         detach(token)
         clock.exchange += perf_counter() - entered

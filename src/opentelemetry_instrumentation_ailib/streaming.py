@@ -59,7 +59,7 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         except BaseException as error:
             if token is not None:
                 detach(token, error)
-            context = NOWHERE  # It refers to the operation, and the exception to this.
+            context, token = NOWHERE, None  # They refer to the operation and its caller's, and the exception to this.
             if isinstance(error, StopAsyncIteration):
                 stream.close(exhausted=True)
                 return

@@ -100,7 +100,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
         except BaseException as error:
             detach(token, error)
             _end(operation, error=error)
-            operation = None  # The exception may live long, and refers to this frame.
+            del operation, token  # The exception may live long, and refers to this frame.
             raise
         detach(token)
         try:

@@ -63,6 +63,7 @@ def _build(telemetry: Telemetry) -> Wrapper:
         except BaseException as error:
             detach(token, error)
             _end(span, began, _failure_type(error))
+            del token  # It refers to the caller's context, and the exception to this.
             raise
         detach(token)
         _finish(span, result)
