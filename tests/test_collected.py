@@ -21,6 +21,7 @@ LOCKING = [
     "logging",
     "logging.handlers",
     "queue",
+    "ai_lib_python.telemetry.metrics",
 ]
 # The runtime's and the application's, whatever their names begin with; some have none.
 HARMLESS = ["ai_lib_python.client.core", "opentelemetry.sdk_of_mine", "logging_setup", "queueing", "", None]

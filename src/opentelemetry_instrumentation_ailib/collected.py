@@ -18,8 +18,8 @@ from typing import Final, ParamSpec
 
 P = ParamSpec("P")
 
-# What an end goes through: the SDK, the handlers of logs and the queues that these use.
-_LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.")
+# What an end goes through: the SDK, the handlers of logs and the queues that these use, the runtime's collectors.
+_LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.", "ai_lib_python.telemetry.metrics.")
 
 _threads: Final[deque[threading.Thread]] = deque(maxlen=1)
 

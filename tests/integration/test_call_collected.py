@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from ai_lib_python.batch import BatchExecutor
 from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.resilience import Backpressure, BackpressureConfig
+from ai_lib_python.telemetry import MetricsCollector, Tracer
 from opentelemetry.sdk.metrics import AlignedHistogramBucketExemplarReservoir, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
@@ -27,6 +29,7 @@ from components import ALONE, limiter
 from conftest import ROOT
 from differential import instrumentation
 from in_process import FRAMES, await_ends, completed, connected
+from opentelemetry_instrumentation_ailib import observe
 from recorder import RESOURCE, Recorder
 
 CALL, STAGE = "ai_lib.request.duration", "ai_lib.stage.duration"
@@ -232,6 +235,46 @@ async def test_a_batch_is_ended(collecting: Recorder) -> None:
         ("another", None),
         ("ai_lib.batch", "cancelled"),
     ]
+
+
+@under((CALL, None))
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_span_of_the_runtimes_tracer_is_ended(collecting: Recorder) -> None:
+    """Where it is collected the runtime fails to leave the context that it entered, with us or without."""
+    exporting, never = Exporting(), Never()
+    collecting.tracer_provider.add_span_processor(exporting)
+
+    async def work() -> None:
+        with Tracer("app").span("work"):
+            await never.wait()
+
+    await dropped(work, never)
+    span = collecting.tracer_provider.get_tracer(__name__).start_span("another")
+    collecting_by(span.end)
+
+    assert [span.name for span in exporting.ended] == ["another", "work"]
+
+
+class Counts(defaultdict[str, int]):
+    """Has garbage collected where the lock of the collector that it is in is held."""
+
+    def values(self) -> Any:
+        """Return the counts."""
+        gc.collect()
+        return super().values()
+
+
+@under((CALL, None))
+async def test_the_collector_of_a_client_is_told(collecting: Recorder) -> None:
+    collector, never = MetricsCollector(), Never()
+    collector._request_count = Counts(int)
+    ai = await connected(never.wait)
+    observe(ai, metrics=collector)
+    await dropped(lambda: ai.chat().user("Hello?").execute(), never)
+    collecting_by(collector.get_snapshot)
+
+    snapshot = collector.get_snapshot()
+    assert (snapshot.total_requests, snapshot.failed_requests) == (1, 1)
 
 
 INTERRUPTED = """

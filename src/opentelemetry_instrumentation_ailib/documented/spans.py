@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from opentelemetry.context import create_key, get_value, set_value
@@ -25,6 +26,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import masking, naming
+from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
 from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
@@ -68,6 +70,7 @@ def joined(tracer: Any, wrapped: Target, args: Arguments, kwargs: Keywords) -> I
         kwargs: The others.
     """
     twin = span = None
+    closed = False
     try:
         with wrapped(*args, **kwargs) as span:
             twin = _open(tracer, span)
@@ -75,13 +78,16 @@ def joined(tracer: Any, wrapped: Target, args: Arguments, kwargs: Keywords) -> I
             try:
                 yield span
             except BaseException as raised:
-                error = raised
+                # Asked now: of a context that is not its own the runtime's span makes an error of another kind.
+                error, closed = raised, closes(raised)
                 raise
             finally:
                 if twin is not None:
                     detach(twin.token, error)
     finally:
-        if twin is not None:
+        if twin is not None and closed:
+            call_unlocked(partial(_close, twin, span))
+        elif twin is not None:
             _close(twin, span)
 
 
