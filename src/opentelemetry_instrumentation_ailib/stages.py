@@ -48,6 +48,7 @@ def _compile(telemetry: Telemetry) -> Wrapper:
             payload = wrapped(*args, **kwargs)
         except BaseException as error:
             _leave(operation, error)
+            del operation  # The exception may live long, and refers to this frame.
             raise
         _completed(operation)
         operation.stage = semconv.HTTP_TRANSPORT  # A transport of the user's own may say nothing of an exchange.
@@ -159,6 +160,7 @@ def _parse(telemetry: Telemetry) -> Wrapper:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
             _leave(operation, error)
+            del operation  # As above.
             raise
         _completed(operation)
         return response

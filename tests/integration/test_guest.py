@@ -261,6 +261,10 @@ async def build(ai: Any) -> None:
     await AiClient.builder().model("absent/m").metrics(MetricsCollector()).build()  # type: ignore[attr-defined]
 
 
+async def unwritten(ai: Any) -> None:
+    await ai.chat().messages([object()]).execute()
+
+
 async def send(ai: Any) -> None:
     await ai._transport.post("/x", {})
 
@@ -271,16 +275,28 @@ async def send_stream(ai: Any) -> None:
 
 
 @pytest.mark.usefixtures("instrumented")
-@pytest.mark.parametrize("call", [execute, execute_with_stats, stream, batch, build, send, send_stream])
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        *(
+            (call, {"status_code": 500})
+            for call in (execute, execute_with_stats, stream, batch, build, send, send_stream)
+        ),
+        (execute, {"json": []}),
+        (stream, {"content": b"data: null\n\n"}),
+        (unwritten, {}),
+    ],
+)
 async def test_an_exception_that_is_kept_keeps_nothing_of_the_context_that_it_was_raised_in(
-    call: Callable[[Any], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+    call: Callable[[Any], Awaitable[Any]], answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(500, json={"error": "No."})
+        return httpx.Response(**{"status_code": 200, **answer})
 
     def begin() -> weakref.ref[Mark]:
         mark = Mark()
         contextvars.ContextVar[Mark]("session").set(mark)
+        attach(set_value("session", mark))
         return weakref.ref(mark)
 
     async def fail() -> tuple[Exception, weakref.ref[Mark]]:
