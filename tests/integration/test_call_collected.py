@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -253,6 +254,24 @@ async def test_a_span_of_the_runtimes_tracer_is_ended(collecting: Recorder) -> N
     collecting_by(span.end)
 
     assert [span.name for span in exporting.ended] == ["another", "work"]
+
+
+@under((CALL, None))
+async def test_it_has_ended_when_it_was_collected(collecting: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when the lock was released."""
+    exporting, never, later = Exporting(), Never(), Never()
+    ai = await connected(never.wait)
+    await dropped(lambda: ai.chat().user("Hello?").execute(), never)
+    executor: Any = BatchExecutor(later.wait)
+    await dropped(lambda: executor.execute([1]), later)
+    collected, released = gc.collect, list[int]()
+    monkeypatch.setattr(gc, "collect", lambda: (collected(), released.append(time.time_ns()), time.sleep(0.1)))
+    collecting.tracer_provider.add_span_processor(exporting)
+    collecting_by(collecting.tracer_provider.get_tracer(__name__).start_span("another").end)
+
+    ends = {span.name: span.end_time or 0 for span in exporting.ended}
+    assert set(ends) == {"another", "ai_lib.http.transport", OPERATION, "ai_lib.batch"}
+    assert [name for name, ended in ends.items() if ended > released[0]] == []
 
 
 class Counts(defaultdict[str, int]):
