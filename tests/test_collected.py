@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ LOCKING = [
     "logging",
     "logging.handlers",
     "queue",
+    "ai_lib_python.telemetry.metrics",
 ]
 # The runtime's and the application's, whatever their names begin with; some have none.
 HARMLESS = ["ai_lib_python.client.core", "opentelemetry.sdk_of_mine", "logging_setup", "queueing", "", None]
@@ -131,18 +133,73 @@ def test_several_come_in_the_order_of_their_calls(ends: Ends) -> None:
     assert ends.noted == [(number, THREAD) for number in range(4)]
 
 
-def test_where_there_can_be_no_thread_nothing_is_raised(monkeypatch: pytest.MonkeyPatch, ends: Ends) -> None:
-    """And the next, for which there is one, waits for none that never began."""
+def test_what_there_can_be_no_thread_for_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch, ends: Ends) -> None:
+    """Which waits for none that never began."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        called_from("logging", lambda: call_unlocked(partial(ends.note, "left out")))
+        called_from("logging", lambda: call_unlocked(partial(ends.note, "first")))
     called_from("logging", lambda: call_unlocked(partial(ends.note, "next")))
     await_ends()
-    assert ends.noted == [("next", THREAD)]
+    assert ends.noted == [("first", THREAD), ("next", THREAD)]
+
+
+def test_many_take_few_threads(ends: Ends) -> None:
+    lock, before = threading.Lock(), threading.active_count()
+
+    def end(number: int) -> None:
+        with lock:
+            ends.note(number)
+
+    def end_all() -> None:
+        for number in range(1000):
+            call_unlocked(partial(end, number))
+
+    with lock:
+        called_from("opentelemetry.sdk.trace", end_all)
+        assert threading.active_count() - before <= 2
+    await_ends()
+    assert ends.noted == [(number, THREAD) for number in range(1000)]
+
+
+def test_one_that_ends_the_program_ends_no_other(ends: Ends) -> None:
+    """In a thread it ends that alone. What it changes in the context is its own, too."""
+    go = threading.Event()
+
+    def leave() -> None:
+        go.wait(10)
+        SEEN.set("left")
+        raise SystemExit
+
+    def end_all() -> None:
+        call_unlocked(leave)
+        call_unlocked(lambda: ends.note(SEEN.get()))
+
+    called_from("logging", end_all)
+    go.set()
+    await_ends()
+    assert ends.noted == [("untouched", THREAD)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_its_parents_thread_nor_do_its_work(ends: Ends) -> None:
+    go = threading.Event()
+    called_from("logging", lambda: call_unlocked(lambda: go.wait(10)))
+    called_from("logging", lambda: call_unlocked(ends.note))
+    child = os.fork()
+    if child == 0:
+        ends.noted.clear()
+        called_from("logging", lambda: call_unlocked(partial(ends.note, "child")))
+        await_ends()
+        os._exit(0 if ends.noted == [("child", THREAD)] else 1)
+    go.set()
+    await_ends()
+    assert os.waitpid(child, 0)[1] == 0
+    assert ends.noted == [(None, THREAD)]
 
 
 # --- when ---

@@ -6,6 +6,7 @@ import contextvars
 import io
 import json
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from ai_lib_python.telemetry import logger as runtime
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import INVALID_SPAN, Span, use_span
 
+from conftest import ROOT
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.patching import Patcher
 from opentelemetry_instrumentation_ailib.runtime_logs import ROWS
@@ -33,6 +35,57 @@ CONTEXTS = [
     pytest.param({}, id="empty-context"),
     pytest.param({"request_id": "r-1", "provider": "openai", "model": "gpt-4o"}, id="context"),
 ]
+
+INTERRUPTED = """
+import contextvars
+import gc
+import io
+import logging
+
+from ai_lib_python.telemetry.logger import JsonFormatter
+from opentelemetry.sdk.trace import TracerProvider
+
+from opentelemetry_instrumentation_ailib.patching import Patcher
+from opentelemetry_instrumentation_ailib.runtime_logs import ROWS
+
+variables = [contextvars.ContextVar(str(number)) for number in range(40)]
+values = [[number] for number in range(8)]
+
+
+class Resource:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        logging.warning("Nobody closed it" + "!" * (lines.tell() % 300))
+
+
+def change(number):
+    variable, value = variables[number % 40], values[number % 8]
+    Resource()
+    gc.set_threshold(gc.get_count()[0] + number % 9)
+    gc.enable()
+    variable.set(value)
+    gc.disable()
+    gc.set_threshold(0)
+    assert variable.get() is value
+    [repr(variable.get()) for variable in variables]
+
+
+Patcher().apply(ROWS, None)
+lines = io.StringIO()
+handler = logging.StreamHandler(lines)
+handler.setFormatter(JsonFormatter())
+logging.basicConfig(handlers=[handler])
+gc.disable()
+with TracerProvider().get_tracer("test").start_as_current_span("span"):
+    for variable in variables:
+        variable.set(None)
+    for number in range(4000):
+        change(number)
+gc.set_threshold(700)
+gc.collect()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -280,3 +333,11 @@ def test_the_formatters_are_both_patched() -> None:
         ("ai_lib_python.telemetry.logger", "JsonFormatter.format"),
         ("ai_lib_python.telemetry.logger", "TextFormatter.format"),
     ]
+
+
+def test_a_line_changes_no_context() -> None:
+    """It may come of a garbage collection, in the middle of a change of it, which CPython before 3.12 does not bear."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import sys
 import threading
 from collections import deque
@@ -18,10 +19,11 @@ from typing import Final, ParamSpec
 
 P = ParamSpec("P")
 
-# What an end goes through: the SDK, the handlers of logs and the queues that these use, a client's own collector.
+# What an end goes through: the SDK, the handlers of logs and the queues that these use, the runtime's collectors.
 _LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.", "ai_lib_python.telemetry.metrics.")
 
-_threads: Final[deque[threading.Thread]] = deque(maxlen=1)
+_ends: Final[deque[tuple[int, Callable[[], object]]]] = deque()
+_threads: Final[deque[_Thread]] = deque(maxlen=1)
 
 
 def closes(error: BaseException | None) -> bool:
@@ -51,26 +53,49 @@ def unlocked(end: Callable[P, object]) -> Callable[P, None]:
 
 
 def call_unlocked(end: Callable[[], object]) -> None:
-    """Call a function of ours in a context of its own, and where this thread may hold locks, in one of its own.
+    """Call a function of ours in a context of its own, and where this thread may hold locks, in another.
 
     Args:
         end: The function, which does not raise.
     """
     if not _inside_locks():
-        # Inside ContextVar.set(), a second change of the context frees what the first reads: python/cpython#148891.
+        # Inside ContextVar.set() a second change of the context frees what the first is reading: python/cpython#148891.
         contextvars.copy_context().run(end)
         return
-    # What lies further inside comes first, and is to end first.
-    thread = threading.Thread(target=_after, args=(list(_threads), end), name="ai-lib-end", daemon=True)
-    with contextlib.suppress(RuntimeError):  # There may be too many.
+    # In one queue: what lies further inside comes first, and is to end first.
+    _ends.append((os.getpid(), end))
+    latest = _threads[0] if _threads else None
+    if latest is not None and latest.waits and latest.is_alive():
+        return
+    thread = _Thread(latest)
+    with contextlib.suppress(RuntimeError):  # There may be too many. Then the next has this end to do, too.
         thread.start()
         _threads.append(thread)
 
 
-def _after(threads: list[threading.Thread], end: Callable[[], object]) -> None:
-    for thread in threads:
-        thread.join()
-    end()
+class _Thread(threading.Thread):
+    """Does all ends there are, once the one before it has, which may be waiting for a lock.
+
+    Attributes:
+        waits: Whether it has yet to begin: as long as it has, what is added is done.
+    """
+
+    def __init__(self, before: _Thread | None) -> None:
+        super().__init__(name="ai-lib-end", daemon=True)
+        self._before = before
+        self.waits = True
+
+    def run(self) -> None:
+        """Do them."""
+        before, self._before = self._before, None
+        if before is not None:
+            before.join()
+        self.waits = False
+        while _ends:
+            with contextlib.suppress(IndexError, SystemExit):  # A hook may want to end the program.
+                process, end = _ends.popleft()
+                if process == os.getpid():  # Else it forked, and its parent does that.
+                    contextvars.Context().run(end)
 
 
 def _inside_locks() -> bool:

@@ -5,8 +5,12 @@ By way of OpenTelemetry's functions each step costs several calls, and a call of
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sys
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Context as RuntimeContext
+from contextvars import ContextVar, Token, copy_context
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -16,6 +20,10 @@ from opentelemetry_instrumentation_ailib.collected import closes
 
 NOWHERE: Final = Context()
 """A context without anything."""
+
+# A garbage collection that closes a coroutine may have begun inside ContextVar.set(), and in the very context that the
+# coroutine ran in. A copy keeps what that reads, as long as the step of the event loop takes: python/cpython#148891.
+_INTERRUPTED: Final = sys.version_info < (3, 12)
 
 
 class _Functions:
@@ -52,9 +60,23 @@ def detach(token: Any, error: BaseException | None = None) -> None:
     """
     if token is None:
         return
+    closing = closes(error)
+    before = copy_context() if closing and _INTERRUPTED else None
     try:
         reset(token)
     except (ValueError, RuntimeError):
         # A coroutine that gets closed may be closed from another context than it ran in. There the token is worthless.
-        if not closes(error):
+        if not closing:
             otel_context.detach(token)  # Which reports it.
+    else:
+        if before is not None:
+            _keep(before)
+
+
+def _keep(context: RuntimeContext) -> None:
+    with contextlib.suppress(RuntimeError):  # There may be no loop: then nobody knows for how long.
+        asyncio.get_running_loop().call_soon(_let_go, context)
+
+
+def _let_go(_: RuntimeContext) -> None:
+    """Do nothing."""

@@ -183,7 +183,7 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         request: tuple[Any, tuple[Any, ...], dict[str, Any]],
     ) -> None:
         self._manager = manager
-        self._operation = operation
+        self._operation: Operation | None = operation
         self._state = state
         self._request: Any = request
 
@@ -191,12 +191,14 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
         state, clock, entered = self._state, self._state.clock, perf_counter()
         clock.compile = entered - clock.started - clock.exchange  # The exchanges of earlier attempts.
         state.sending = True
-        request, self._request = self._request, None
+        request, operation = self._request, self._operation
+        self._request = self._operation = None  # An exception may live long, and refers to this.
         if state.exchange is not None:  # A transport of the user's own asks again.
             end_exchange(state.exchange, entered, state.exchange.error, busy=clock.exchange - state.refused)
             state.refused = clock.exchange
-        exchange = state.exchange = begin_exchange(self._operation, entered, *request)
+        exchange = state.exchange = None if operation is None else begin_exchange(operation, entered, *request)
         token = enter(exchange, request[0])
+        del operation, request
         try:
             response = await self._manager.__aenter__()
         except BaseException as error:
@@ -205,6 +207,7 @@ class StreamExchange(AbstractAsyncContextManager[Any]):
             clock.fail(TRANSPORT)
             if exchange is not None:
                 note_answer(exchange, error)
+            del exchange, token
             raise
         detach(token)
         clock.exchange += perf_counter() - entered

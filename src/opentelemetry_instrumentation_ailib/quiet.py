@@ -64,6 +64,7 @@ async def quietly(call: Any) -> Any:
         response = await call
     except BaseException as error:
         detach(token, error)
+        del token  # It refers to the caller's context, and the exception to this.
         raise
     detach(token)
     return response
@@ -85,6 +86,7 @@ class QuietEntry(AbstractAsyncContextManager[Any]):
             response = await self._manager.__aenter__()
         except BaseException as error:
             detach(token, error)
+            del token  # As above.
             raise
         detach(token)
         return response

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import Token
+from contextvars import Context, copy_context
 from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
@@ -22,30 +22,27 @@ _MODULE = "ai_lib_python.telemetry.logger"
 
 def _format(telemetry: Telemetry) -> Wrapper:
     def run(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        token = _show_ids()
-        if token is None:
-            return wrapped(*args, **kwargs)
-        try:
-            return wrapped(*args, **kwargs)
-        finally:
-            token.var.reset(token)
+        context = _show_ids()
+        return wrapped(*args, **kwargs) if context is None else context.run(wrapped, *args, **kwargs)
 
     return run
 
 
 @guarded
-def _show_ids() -> Token[Any] | None:
-    # The context that the application set is not touched: for the time of one line there is another in its place.
+def _show_ids() -> Context | None:
+    # What the application set is not touched: a line is formatted in a context of its own. It may be one that comes of
+    # a garbage collection, in the middle of a change of the current context.
     span = get_current_span().get_span_context()
     if not span.is_valid:
         return None
-    context = sys.modules[_MODULE]._log_context
-    shown = context.get() or {}
+    known = sys.modules[_MODULE]._log_context
+    shown = known.get() or {}
     if semconv.TRACE_ID in shown or semconv.SPAN_ID in shown:
         return None
     ids = {semconv.TRACE_ID: format_trace_id(span.trace_id), semconv.SPAN_ID: format_span_id(span.span_id)}
-    token: Token[Any] = context.set({**shown, **ids})
-    return token
+    context = copy_context()
+    context.run(known.set, {**shown, **ids})
+    return context
 
 
 ROWS = (

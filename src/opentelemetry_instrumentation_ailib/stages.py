@@ -48,6 +48,7 @@ def _compile(telemetry: Telemetry) -> Wrapper:
             payload = wrapped(*args, **kwargs)
         except BaseException as error:
             _leave(operation, error)
+            del operation  # The exception may live long, and refers to this frame.
             raise
         _completed(operation)
         operation.stage = semconv.HTTP_TRANSPORT  # A transport of the user's own may say nothing of an exchange.
@@ -109,19 +110,24 @@ async def _exchange(operation: Operation, wrapped: Target, instance: Any, args: 
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
         detach(token, error)
-        _break_off(operation, exchange, started, error, error)
+        _break_off(operation, exchange, started, perf_counter(), error, error)
         del operation, exchange, token  # The exception may live long, and refers to this frame.
         raise
     detach(token)
-    _end_request(operation, exchange, started, response, None)
+    _end_request(operation, exchange, started, perf_counter(), response, None)
     return response
 
 
 @guarded
 def _end_request(
-    operation: Operation, exchange: Exchange | None, started: float, answer: Any, error: BaseException | None
+    operation: Operation,
+    exchange: Exchange | None,
+    started: float,
+    ended: float,
+    answer: Any,
+    error: BaseException | None,
 ) -> None:
-    ended, kind = perf_counter(), None
+    kind = None
     if error is None:
         # What follows, from the JSON to the last field, is the processing of the body.
         operation.enter(semconv.PIPELINE_PROCESS, ended)
@@ -159,6 +165,7 @@ def _parse(telemetry: Telemetry) -> Wrapper:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
             _leave(operation, error)
+            del operation  # As above.
             raise
         _completed(operation)
         return response

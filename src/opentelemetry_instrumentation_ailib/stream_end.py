@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
 from opentelemetry.util.genai.types import OutputMessage
 from opentelemetry.util.types import AttributeValue
@@ -40,19 +39,22 @@ class StreamSummary:
 
 
 @guarded
-def end_stream(operation: Operation, state: StreamState, error: BaseException | None, *, exhausted: bool) -> None:
+def end_stream(
+    operation: Operation, state: StreamState, ended: float, error: BaseException | None, *, exhausted: bool
+) -> None:
     """Record a stream's end and end its operation.
 
     Args:
         operation: The operation.
         state: What was noted as the stream passed.
+        ended: When it ended (``perf_counter`` seconds).
         error: The exception that ended it, if one did.
         exhausted: Whether it was read to its end.
     """
     clock = state.clock
     # Where nobody lower down saw an exception, the mapper raised it, or what compiles the request.
     failed = clock.failed or (MAP if state.sending else COMPILE)
-    clock.stop(perf_counter(), consuming=error is None and not exhausted)
+    clock.stop(ended, consuming=error is None and not exhausted)
     if not state.sending:
         clock.compile = clock.total()
     elif state.processing_began is None:

@@ -59,7 +59,7 @@ async def observed(  # noqa: C901 - with every chunk, a function more would be f
         except BaseException as error:
             if token is not None:
                 detach(token, error)
-            context = NOWHERE  # It refers to the operation, and the exception to this.
+            context, token = NOWHERE, None  # They refer to the operation and its caller's, and the exception to this.
             if isinstance(error, StopAsyncIteration):
                 stream.close(exhausted=True)
                 return
@@ -132,12 +132,14 @@ class _Stream:
         """
         operation, self.operation = self.operation, None
         if operation is not None:
-            _end(operation, self.state, error, exhausted=exhausted)
+            _end(operation, self.state, perf_counter(), error, exhausted=exhausted)
 
 
 @unlocked
-def _end(operation: Operation, state: StreamState, error: BaseException | None, *, exhausted: bool) -> None:
-    end_stream(operation, state, error, exhausted=exhausted)
+def _end(
+    operation: Operation, state: StreamState, ended: float, error: BaseException | None, *, exhausted: bool
+) -> None:
+    end_stream(operation, state, ended, error, exhausted=exhausted)
     if not operation.ended:  # For a fault of ours.
         operation.end()
     state.exchange = None  # It refers to the operation, which refers to this.

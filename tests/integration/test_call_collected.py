@@ -7,6 +7,8 @@ import gc
 import subprocess
 import sys
 import threading
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 from ai_lib_python.batch import BatchExecutor
 from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.resilience import Backpressure, BackpressureConfig
-from ai_lib_python.telemetry import MetricLabels, MetricsCollector, Tracer
+from ai_lib_python.telemetry import MetricsCollector, Tracer
 from opentelemetry.sdk.metrics import AlignedHistogramBucketExemplarReservoir, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
@@ -236,41 +238,62 @@ async def test_a_batch_is_ended(collecting: Recorder) -> None:
     ]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # The runtime's span: another context.
 @under((CALL, None))
-async def test_a_span_that_a_user_opened_is_ended(collecting: Recorder) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_span_of_the_runtimes_tracer_is_ended(collecting: Recorder) -> None:
+    """Where it is collected the runtime fails to leave the context that it entered, with us or without."""
     exporting, never = Exporting(), Never()
     collecting.tracer_provider.add_span_processor(exporting)
 
     async def work() -> None:
-        with Tracer("app").span("mine"):
+        with Tracer("app").span("work"):
             await never.wait()
 
     await dropped(work, never)
     span = collecting.tracer_provider.get_tracer(__name__).start_span("another")
     collecting_by(span.end)
 
-    assert [span.name for span in exporting.ended] == ["another", "mine"]
-
-
-class Labelled(MetricLabels):
-    """Have garbage collected where the collector's lock is held, as the lists of its snapshot may."""
-
-    def to_key(self) -> str:
-        """Return the key."""
-        gc.collect()
-        return super().to_key()
+    assert [span.name for span in exporting.ended] == ["another", "work"]
 
 
 @under((CALL, None))
-async def test_a_call_is_told_to_its_collector(collecting: Recorder) -> None:
+async def test_it_has_ended_when_it_was_collected(collecting: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when the lock was released."""
+    exporting, never, later = Exporting(), Never(), Never()
+    ai = await connected(never.wait)
+    await dropped(lambda: ai.chat().user("Hello?").execute(), never)
+    executor: Any = BatchExecutor(later.wait)
+    await dropped(lambda: executor.execute([1]), later)
+    collected, released = gc.collect, list[int]()
+    monkeypatch.setattr(gc, "collect", lambda: (collected(), released.append(time.time_ns()), time.sleep(0.1)))
+    collecting.tracer_provider.add_span_processor(exporting)
+    collecting_by(collecting.tracer_provider.get_tracer(__name__).start_span("another").end)
+
+    ends = {span.name: span.end_time or 0 for span in exporting.ended}
+    assert set(ends) == {"another", "ai_lib.http.transport", OPERATION, "ai_lib.batch"}
+    assert [name for name, ended in ends.items() if ended > released[0]] == []
+
+
+class Counts(defaultdict[str, int]):
+    """Has garbage collected where the lock of the collector that it is in is held."""
+
+    def values(self) -> Any:
+        """Return the counts."""
+        gc.collect()
+        return super().values()
+
+
+@under((CALL, None))
+async def test_the_collector_of_a_client_is_told(collecting: Recorder) -> None:
     collector, never = MetricsCollector(), Never()
+    collector._request_count = Counts(int)
     ai = await connected(never.wait)
     observe(ai, metrics=collector)
-    await dropped(lambda: ai.chat().user("never").execute(), never)
-    collecting_by(partial(collector.get_snapshot, Labelled()))
+    await dropped(lambda: ai.chat().user("Hello?").execute(), never)
+    collecting_by(collector.get_snapshot)
 
-    assert collector.get_snapshot().failed_requests == 1
+    snapshot = collector.get_snapshot()
+    assert (snapshot.total_requests, snapshot.failed_requests) == (1, 1)
 
 
 INTERRUPTED = """
@@ -304,6 +327,12 @@ async def never(request):
     await asyncio.get_running_loop().create_future()
 
 
+def step(call):
+    kept = [call]
+    kept.append(kept)
+    call.send(None)
+
+
 async def main():
     global sent
     ai = await connected(never)
@@ -311,7 +340,7 @@ async def main():
         variable.set(None)
     for number in range(400):
         variable, value, sent = variables[number % 40], values[number % 8], asyncio.Event()
-        asyncio.ensure_future(ai.chat().user("Hello?").execute())
+        {begin}(ai.chat().user("Hello?").execute())
         await sent.wait()
         gc.set_threshold(gc.get_count()[0] + number % 9)
         gc.enable()
@@ -327,9 +356,14 @@ asyncio.run(main())
 """
 
 
-def test_what_is_collected_in_the_middle_of_a_change_of_context_changes_none() -> None:
-    """Before Python 3.12 it would take no exception from that but the process."""
+@pytest.mark.parametrize("begin", ["asyncio.ensure_future", "step"])
+def test_what_is_collected_in_the_middle_of_a_change_of_context_does_no_harm(begin: str) -> None:
+    """Before Python 3.12 it would take no exception from that but the process, be the context its own or another."""
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED], cwd=ROOT / "tests", capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", INTERRUPTED.replace("{begin}", begin)],
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import json
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import httpx
 import pytest
 from ai_lib_python import AiClient
+from ai_lib_python.batch import BatchExecutor
 from ai_lib_python.pipeline import Pipeline
 from ai_lib_python.protocol import ProtocolLoader
 from ai_lib_python.protocol.manifest import ProtocolManifest
+from ai_lib_python.telemetry import MetricsCollector
 from ai_lib_python.transport import HttpTransport
 from opentelemetry.context import attach, detach, get_current, set_value
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
@@ -56,6 +61,10 @@ def httpx_too(recorder: Recorder) -> Iterator[None]:
 
 async def execute(ai: Any) -> Any:
     return await ai.chat().user("Hello?").execute()
+
+
+async def execute_with_stats(ai: Any) -> Any:
+    return await ai.chat().user("Hello?").execute_with_stats()
 
 
 async def stream(ai: Any) -> Any:
@@ -242,6 +251,70 @@ async def test_what_refused_calls_leave_to_it_is_nothing_of_ours_but_frames(
     assert found["builtins.frame"] > 20
     made_of = {"opentelemetry_instrumentation_ailib.coroutines.Call"}
     assert {kind for kind in found if kind.startswith("opentelemetry")} - made_of == set()
+
+
+async def batch(ai: Any) -> None:
+    await BatchExecutor(execute).execute(None)  # type: ignore[arg-type]
+
+
+async def build(ai: Any) -> None:
+    await AiClient.builder().model("absent/m").metrics(MetricsCollector()).build()  # type: ignore[attr-defined]
+
+
+async def unwritten(ai: Any) -> None:
+    await ai.chat().messages([object()]).execute()
+
+
+async def send(ai: Any) -> None:
+    await ai._transport.post("/x", {})
+
+
+async def send_stream(ai: Any) -> None:
+    async with ai._transport.stream_post("/x", {}):
+        pass
+
+
+@pytest.mark.usefixtures("instrumented")
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        *(
+            (call, {"status_code": 500})
+            for call in (execute, execute_with_stats, stream, batch, build, send, send_stream)
+        ),
+        (execute, {"json": []}),
+        (stream, {"content": b"data: null\n\n"}),
+        (unwritten, {}),
+    ],
+)
+async def test_an_exception_that_is_kept_keeps_nothing_of_the_context_that_it_was_raised_in(
+    call: Callable[[Any], Awaitable[Any]], answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(**{"status_code": 200, **answer})
+
+    def begin() -> weakref.ref[Mark]:
+        mark = Mark()
+        contextvars.ContextVar[Mark]("session").set(mark)
+        attach(set_value("session", mark))
+        return weakref.ref(mark)
+
+    async def fail() -> tuple[Exception, weakref.ref[Mark]]:
+        mark = begin()
+        try:
+            await call(ai)
+        except Exception as error:
+            return error, mark
+        raise AssertionError
+
+    monkeypatch.setattr(ProtocolLoader, "_load_from_github", Mock(side_effect=ValueError))
+    # With its credential in the URL, so that what is sent outside of a call is kept from an HTTP client's spans.
+    ai = await client("gemini/m")
+    ai._transport._client = httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://x.example")
+    error, mark = await asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert (mark(), error.__traceback__ is None) == (None, False)
 
 
 @pytest.mark.parametrize("name", ["execute", "stream", "leave"])

@@ -108,6 +108,7 @@ def _build(telemetry: Telemetry) -> Wrapper:
             client = await call.take()
         except BaseException as error:
             detach(token, error)
+            del token  # It refers to the caller's context, and the exception to this.
             raise
         detach(token)
         _register(telemetry, client, bundle)

@@ -19,7 +19,7 @@ from opentelemetry_instrumentation_ailib.operation import Operation
 from opentelemetry_instrumentation_ailib.patching import Wrapper
 from opentelemetry_instrumentation_ailib.quiet import in_url, without_http_spans
 from opentelemetry_instrumentation_ailib.streaming import observed
-from opentelemetry_instrumentation_ailib.telemetry import Telemetry
+from opentelemetry_instrumentation_ailib.telemetry import Telemetry, elapsed
 
 EXPLICIT: Final = "explicit"
 """The provider of a client that was made without a manifest, as the runtime calls it since 1.2.0."""
@@ -101,8 +101,10 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
             result = await call.take()
         except BaseException as error:
             detach(token, error)
-            _end(operation, error=error)
-            operation = None  # The exception may live long, and refers to this frame.
+            # What is closed may have to wait for a lock until it can say so.
+            lasted = elapsed(operation.began.seconds) if isinstance(error, GeneratorExit) else None
+            _end(operation, error=error, duration=lasted)
+            del operation, token  # The exception may live long, and refers to this frame.
             raise
         detach(token)
         try:

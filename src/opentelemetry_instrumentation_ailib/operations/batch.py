@@ -26,8 +26,8 @@ _failure_type = guarded(naming.failure_type)
 
 @unlocked
 @guarded
-def _end(span: Span, began: Moment, error: str | None = None) -> None:
-    end_stage(span, error=error, end_time=began.at(perf_counter()))
+def _end(span: Span, ended: int, error: str | None = None) -> None:
+    end_stage(span, error=error, end_time=ended)
 
 
 @guarded
@@ -62,11 +62,12 @@ def _build(telemetry: Telemetry) -> Wrapper:
             result = await call.take()
         except BaseException as error:
             detach(token, error)
-            _end(span, began, _failure_type(error))
+            _end(span, began.at(perf_counter()), _failure_type(error))
+            del token  # It refers to the caller's context, and the exception to this.
             raise
         detach(token)
         _finish(span, result)
-        _end(span, began)
+        _end(span, began.at(perf_counter()))
         return result
 
     return around(run)
