@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from in_process import ENDING as THREAD
 from in_process import await_ends
+from opentelemetry_instrumentation_ailib import collected
 from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes, unlocked
 
 LOCKING = [
@@ -84,6 +86,52 @@ def test_the_lock_may_be_held_further_up(module: str, ends: Ends) -> None:
 @pytest.mark.parametrize("module", HARMLESS)
 def test_elsewhere_it_is_called_at_once(module: str | None, ends: Ends) -> None:
     called_from(module, lambda: call_unlocked(ends.note))
+    assert ends.noted == [(None, "MainThread")]
+
+
+class Circle:
+    """Ends when it is collected, and not before."""
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends, self.itself = ends, self
+
+    def __del__(self) -> None:
+        call_unlocked(self.ends.note)
+
+
+def test_in_a_collection_any_lock_may_be_held(ends: Ends) -> None:
+    """Whoever's it is: nobody's name tells."""
+    callbacks = list(gc.callbacks)
+    for _ in range(2):  # To begin twice is to begin.
+        collected.begin()
+    Circle(ends)
+    gc.collect()
+    await_ends()
+    called_from("application", lambda: call_unlocked(ends.note))
+    collected.end()
+    assert gc.callbacks == callbacks
+    Circle(ends)
+    gc.collect()
+    assert ends.noted == [(None, THREAD), (None, "MainThread"), (None, "MainThread")]
+
+
+def test_the_collection_of_another_thread_holds_nothing_of_this_one(ends: Ends) -> None:
+    collected.begin()
+    inside, go = threading.Event(), threading.Event()
+
+    class Slow(Circle):
+        def __del__(self) -> None:
+            inside.set()
+            go.wait(10)
+
+    Slow(ends)
+    thread = threading.Thread(target=gc.collect)
+    thread.start()
+    assert inside.wait(10)
+    call_unlocked(ends.note)
+    go.set()
+    thread.join(10)
+    collected.end()
     assert ends.noted == [(None, "MainThread")]
 
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry._logs import get_logger
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from opentelemetry_instrumentation_ailib import documented, loggers, resilience, runtime_logs, semconv, stages
+from opentelemetry_instrumentation_ailib import (
+    collected,
+    documented,
+    loggers,
+    resilience,
+    runtime_logs,
+    semconv,
+    stages,
+)
 from opentelemetry_instrumentation_ailib.config import Config
 from opentelemetry_instrumentation_ailib.content import Content, load_hook
 from opentelemetry_instrumentation_ailib.documented.clients import observe
@@ -128,6 +136,7 @@ class AiLibInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             emit_event=config.emit_event,
         )
         loggers.begin()
+        collected.begin()
         telemetry = Telemetry.build(
             config,
             self._components,
@@ -147,3 +156,4 @@ class AiLibInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         documented.end()
         self._components.silence()
         loggers.end()
+        collected.end()

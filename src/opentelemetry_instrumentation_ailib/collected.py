@@ -1,7 +1,7 @@
 """What ends because the garbage collector found it: a call whose task nobody kept, a stream that nobody closed.
 
-A collection begins wherever something is allocated: under the SDK's locks, too, which the end of a span and a
-measurement ask for again, and before Python 3.12 in the middle of a change of the current context.
+A collection begins wherever something is allocated: under locks, too, the SDK's or the application's, which the end of
+a span and a measurement may ask for again, and before Python 3.12 in the middle of a change of the current context.
 """
 
 from __future__ import annotations
@@ -9,21 +9,40 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import gc
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Final, ParamSpec
+from typing import Any, Final, ParamSpec
 
 P = ParamSpec("P")
 
 # What an end goes through: the SDK, the handlers of logs and the queues that these use, the runtime's collectors.
 _LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.", "ai_lib_python.telemetry.metrics.")
 
+_collecting: Final[list[int]] = []
 _ends: Final[deque[tuple[int, Callable[[], object]]]] = deque()
 _threads: Final[deque[_Thread]] = deque(maxlen=1)
+
+
+def begin() -> None:
+    """Begin to know of collections, inside of which nobody can tell which locks are held."""
+    if _note not in gc.callbacks:
+        gc.callbacks.append(_note)
+
+
+def end() -> None:
+    """Know of them no more."""
+    with contextlib.suppress(ValueError):
+        gc.callbacks.remove(_note)
+    _collecting.clear()
+
+
+def _note(phase: str, _: dict[str, Any]) -> None:
+    _collecting[:] = [threading.get_ident()] if phase == "start" else []
 
 
 def closes(error: BaseException | None) -> bool:
@@ -58,7 +77,8 @@ def call_unlocked(end: Callable[[], object]) -> None:
     Args:
         end: The function, which does not raise.
     """
-    if not _inside_locks():
+    collecting = threading.get_ident() in _collecting and not sys.is_finalizing()  # When no thread can be started.
+    if not (collecting or _inside_locks()):
         # Inside ContextVar.set() a second change of the context frees what the first is reading: python/cpython#148891.
         contextvars.copy_context().run(end)
         return

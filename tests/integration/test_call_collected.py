@@ -239,6 +239,22 @@ async def test_a_batch_is_ended(collecting: Recorder) -> None:
 
 
 @under((CALL, None))
+async def test_a_lock_of_the_applications_own_is_waited_for_by_nobody_who_holds_it(collecting: Recorder) -> None:
+    """Of a processor that is asked what it has, say, and nothing of the SDK's is on the stack."""
+    exporting, never = Exporting(), Never()
+    ai = await connected(never.wait)
+    await dropped(lambda: ai.chat().user("never").execute(), never)
+    collecting.tracer_provider.add_span_processor(exporting)
+
+    def snapshot() -> None:
+        with exporting.lock:
+            gc.collect()
+
+    collecting_by(snapshot)
+    assert [span.name for span in exporting.ended] == ["ai_lib.http.transport", OPERATION]
+
+
+@under((CALL, None))
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_span_of_the_runtimes_tracer_is_ended(collecting: Recorder) -> None:
     """Where it is collected the runtime fails to leave the context that it entered, with us or without."""
