@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from traced import ALL, LOGGER, TLS, call_once, deserted, names, receiving
 
 from opentelemetry_instrumentation_ailib.documented import delivery
+from opentelemetry_instrumentation_ailib.documented import pipe as pipes
 from provider import body, completion, provider
 from recorder import Recorder
 
@@ -100,7 +101,7 @@ async def test_an_endpoint_that_cannot_be_reached_is_said_once_and_no_call_waits
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(LONG))
     tracer = Tracer(service_name="my-app", endpoint=nowhere.replace("//", "//user:secret@"))
-    pipe = delivery.pipe_of(tracer)
+    pipe = pipes.pipe_of(tracer)
     assert pipe is not None
     async with provider(body(completion())) as server:
         for _ in range(3):
@@ -127,7 +128,7 @@ def test_what_the_sdk_refuses_is_refused_once_and_leaves_nothing_open(
 ) -> None:
     filters = list(logging.getLogger(delivery._EXPORTER_LOGGER).filters)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")  # Less than a batch.
-    monkeypatch.setattr(delivery, "_exporter", counting := Mock(side_effect=delivery._exporter))
+    monkeypatch.setattr(pipes, "_exporter", counting := Mock(side_effect=pipes._exporter))
     tracer = Tracer(service_name="my-app", endpoint="http://localhost:4317")
     for _ in range(3):
         with tracer.span("mine"):
@@ -151,7 +152,7 @@ def test_what_the_sdk_refuses_is_refused_once_and_leaves_nothing_open(
     ],
 )
 def test_an_endpoint_is_told_by_its_address(endpoint: str | None, said: str) -> None:
-    assert delivery._address(endpoint) == said
+    assert pipes._address(endpoint) == said
 
 
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
@@ -161,7 +162,7 @@ async def test_an_endpoint_that_comes_back_and_goes_is_said_again(
     monkeypatch.setattr(delivery, "_PAUSES", ())
     with grpc_receiver(grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE) as otlp:
         tracer = Tracer(service_name="my-app", endpoint=otlp.endpoint)
-        pipe = delivery.pipe_of(tracer)
+        pipe = pipes.pipe_of(tracer)
         for _ in range(3):
             with tracer.span("mine"):
                 pass
@@ -302,11 +303,11 @@ def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
 FORKED_MEANWHILE = """
 import os, signal, threading
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
-from opentelemetry_instrumentation_ailib.documented import delivery
+from opentelemetry_instrumentation_ailib.documented import pipe
 AiLibInstrumentor().instrument()
 from ai_lib_python.telemetry import Tracer
 
-opening, forked, exporter = threading.Event(), threading.Event(), delivery._exporter
+opening, forked, exporter = threading.Event(), threading.Event(), pipe._exporter
 
 def slow(endpoint):
     opening.set()
@@ -318,7 +319,7 @@ def use():
         pass
 
 tracer = Tracer(service_name="my-app", endpoint=os.environ["ENDPOINT"])
-delivery._exporter = slow
+pipe._exporter = slow
 thread = threading.Thread(target=use)
 thread.start()
 opening.wait()

@@ -19,7 +19,7 @@ from traced import ALL, CALLED, call_once, names, receiving
 
 from in_process import completed, connected
 from opentelemetry_instrumentation_ailib import observe
-from opentelemetry_instrumentation_ailib.documented import delivery
+from opentelemetry_instrumentation_ailib.documented.pipe import pipe_of
 from provider import body, completion, provider
 from recorder import Recorder
 
@@ -164,7 +164,7 @@ async def test_after_shutdown_spans_are_dropped_and_calls_work(instrumented: Rec
 @pytest.mark.usefixtures("instrumented")
 def test_nothing_is_opened_before_the_first_span() -> None:
     tracer = Tracer(service_name="my-app", endpoint="http://localhost:4317")
-    pipe = delivery.pipe_of(tracer)
+    pipe = pipe_of(tracer)
     assert pipe is not None
     assert pipe._provider is None
     tracer.shutdown()

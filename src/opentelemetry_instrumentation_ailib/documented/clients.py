@@ -12,7 +12,7 @@ from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.coroutines import Call, around
 from opentelemetry_instrumentation_ailib.documented import metrics
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
-from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
+from opentelemetry_instrumentation_ailib.documented.pipe import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import tracer_to
 from opentelemetry_instrumentation_ailib.guard import guarded
 from opentelemetry_instrumentation_ailib.listeners import Listeners

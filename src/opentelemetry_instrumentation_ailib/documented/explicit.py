@@ -13,7 +13,7 @@ from ai_lib_python.telemetry import health as runtime_health
 from ai_lib_python.telemetry import metrics as runtime_metrics
 from ai_lib_python.telemetry import tracer as runtime_tracer
 
-from opentelemetry_instrumentation_ailib.documented import delivery, health, metrics, spans
+from opentelemetry_instrumentation_ailib.documented import health, metrics, pipe, spans
 from opentelemetry_instrumentation_ailib.documented.health_report import HealthReport
 from opentelemetry_instrumentation_ailib.documented.tracing import DEFAULT_NAME
 
@@ -55,7 +55,7 @@ class Tracer(runtime_tracer.Tracer):
     ) -> None:
         super().__init__(name or service_name or DEFAULT_NAME, exporter)
         if service_name is not None or endpoint is not None:
-            delivery.connect(self, service_name or self.name, endpoint)
+            pipe.connect(self, service_name or self.name, endpoint)
 
     @contextmanager
     def span(
@@ -95,7 +95,7 @@ class Tracer(runtime_tracer.Tracer):
 
     def shutdown(self) -> None:
         """Deliver what has not been delivered to the endpoint, and let go of the connection."""
-        delivery.shutdown(self)
+        pipe.shutdown(self)
 
 
 class HealthChecker(runtime_health.HealthChecker):

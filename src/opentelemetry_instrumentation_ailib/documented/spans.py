@@ -30,7 +30,7 @@ from opentelemetry_instrumentation_ailib import masking, naming
 from opentelemetry_instrumentation_ailib.collected import call_unlocked, closes
 from opentelemetry_instrumentation_ailib.context import attach, detach
 from opentelemetry_instrumentation_ailib.documented.current import CURRENT
-from opentelemetry_instrumentation_ailib.documented.delivery import pipe_of
+from opentelemetry_instrumentation_ailib.documented.pipe import pipe_of
 from opentelemetry_instrumentation_ailib.documented.runtime_exporter import runtime_context
 from opentelemetry_instrumentation_ailib.guard import guarded
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry_instrumentation_ailib.documented import delivery, spans
+from opentelemetry_instrumentation_ailib.documented import pipe, spans
 from opentelemetry_instrumentation_ailib.patching import Addition, Row, Wrapper
 
 Arguments = tuple[Any, ...]
@@ -28,7 +28,7 @@ def _init(bundle: Any) -> Wrapper:
         if not args and "name" not in theirs:
             theirs["name"] = service_name or DEFAULT_NAME
         result = wrapped(*args, **theirs)
-        delivery.connect(instance, service_name or instance.name, endpoint)
+        pipe.connect(instance, service_name or instance.name, endpoint)
         return result
 
     return run
@@ -60,5 +60,5 @@ ROWS = (
     Row(_MODULE, "Tracer.__init__", _init),
     Row(_MODULE, "Tracer.span", _span),
     Row(_MODULE, "Tracer.start_span", _start_span),
-    Addition(_MODULE, "Tracer.shutdown", lambda _: delivery.shutdown),
+    Addition(_MODULE, "Tracer.shutdown", lambda _: pipe.shutdown),
 )
