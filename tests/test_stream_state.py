@@ -69,9 +69,9 @@ class Stream:
             asked=SimpleNamespace(conventions={}),
         )
 
-    def end(self, operation: Any, state: StreamState, error: Any, *, exhausted: bool) -> None:
+    def end(self, operation: Any, state: StreamState, ended: float, error: Any, *, exhausted: bool) -> None:
         self.state = state
-        state.clock.stop(self.moment, consuming=error is None and not exhausted)
+        state.clock.stop(ended, consuming=error is None and not exhausted)
 
     async def body(self) -> Any:
         for wait, *_ in self.frames:

@@ -280,8 +280,14 @@ async def test_it_has_ended_when_it_was_collected(collecting: Recorder, monkeypa
     await dropped(lambda: ai.chat().user("Hello?").execute(), never)
     executor: Any = BatchExecutor(later.wait)
     await dropped(lambda: executor.execute([1]), later)
-    collected, released = gc.collect, list[int]()
-    monkeypatch.setattr(gc, "collect", lambda: (collected(), released.append(time.time_ns()), time.sleep(0.1)))
+    really, released = gc.collect, list[int]()
+
+    def collected() -> None:
+        really()
+        released.append(time.time_ns())
+        time.sleep(0.1)
+
+    monkeypatch.setattr(gc, "collect", collected)
     collecting.tracer_provider.add_span_processor(exporting)
     collecting_by(collecting.tracer_provider.get_tracer(__name__).start_span("another").end)
 
