@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -248,6 +251,64 @@ def test_a_forked_child_does_not_wait_for_its_parents_thread_nor_do_its_work(end
     await_ends()
     assert os.waitpid(child, 0)[1] == 0
     assert ends.noted == [(None, THREAD)]
+
+
+# --- where the process ends ---
+
+LAST = """
+import gc, threading, time
+from opentelemetry_instrumentation_ailib import collected
+
+class Circle:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        collected.call_unlocked(end)
+
+def end():
+    {end}
+    print("ended", flush=True)
+
+collected.begin()
+Circle()
+gc.collect()
+"""
+LATE = """
+import gc, threading
+from opentelemetry_instrumentation_ailib import collected
+
+class Late:
+    def __init__(self):
+        self.collect = gc.collect
+
+    def __del__(self):
+        self.collect()
+
+collected.begin()
+threading.late = Late()
+"""
+
+
+def _run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_what_was_collected_last_still_ends() -> None:
+    """Before what shuts down the SDK, which was there first."""
+    assert _run(LAST.format(end="time.sleep(0.5)")) == "ended\n"
+
+
+def test_what_hangs_does_not_hang_the_process() -> None:
+    began = time.monotonic()
+    assert _run(LAST.format(end="threading.Event().wait()")) == ""
+    assert time.monotonic() - began < 30
+
+
+def test_a_collection_after_the_end_of_all_modules_says_nothing() -> None:
+    assert _run(LATE) == ""
 
 
 # --- when ---

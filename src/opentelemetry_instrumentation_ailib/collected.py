@@ -6,6 +6,7 @@ a span and a measurement may ask for again, and before Python 3.12 in the middle
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import functools
@@ -23,6 +24,9 @@ P = ParamSpec("P")
 # What an end goes through: the SDK, the handlers of logs and the queues that these use, the runtime's collectors.
 _LOCKING: Final = ("opentelemetry.sdk.", "logging.", "queue.", "ai_lib_python.telemetry.metrics.")
 
+# How many seconds the end of the process waits for ends, one of which may wait for a lock that nobody lets go.
+_GRACE: Final = 2.0
+
 _collecting: Final[list[int]] = []
 _ends: Final[deque[tuple[int, Callable[[], object]]]] = deque()
 _threads: Final[deque[_Thread]] = deque(maxlen=1)
@@ -32,17 +36,27 @@ def begin() -> None:
     """Begin to know of collections, inside of which nobody can tell which locks are held."""
     if _note not in gc.callbacks:
         gc.callbacks.append(_note)
+        atexit.register(_finish)
 
 
 def end() -> None:
     """Know of them no more."""
     with contextlib.suppress(ValueError):
         gc.callbacks.remove(_note)
+    atexit.unregister(_finish)
     _collecting.clear()
 
 
-def _note(phase: str, _: dict[str, Any]) -> None:
-    _collecting[:] = [threading.get_ident()] if phase == "start" else []
+def _note(
+    phase: str, _: dict[str, Any], known: list[int] = _collecting, ident: Callable[[], int] = threading.get_ident
+) -> None:
+    # By its own names: as the interpreter ends, those of modules mean nothing any more.
+    known[:] = [ident()] if phase == "start" else []
+
+
+def _finish() -> None:
+    for thread in tuple(_threads):  # Which ends after the one before it.
+        thread.join(_GRACE)
 
 
 def closes(error: BaseException | None) -> bool:
