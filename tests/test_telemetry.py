@@ -73,6 +73,21 @@ def test_a_fault_is_logged_once_for_each_function_with_its_traceback(caplog: pyt
     assert [lines[-1] for lines in said] == ["ValueError: first fault", "KeyError: 'second fault'"]
 
 
+class Untold(type):
+    def __getattr__(cls, name: str) -> Any:
+        raise ValueError(name)
+
+
+@pytest.mark.swallowed
+@pytest.mark.noisy("opentelemetry_instrumentation_ailib")
+def test_an_argument_of_which_even_the_class_raises_is_no_other_fault() -> None:
+    @guarded
+    def end(_: object) -> None:
+        raise KeyError("a fault of ours")
+
+    assert end(Untold("Mine", (), {})()) is None
+
+
 @pytest.mark.swallowed
 @pytest.mark.noisy("opentelemetry_instrumentation_ailib")
 def test_what_a_call_failed_with_is_not_told_with_a_fault(caplog: pytest.LogCaptureFixture) -> None:

@@ -79,8 +79,10 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
 
 def _secrets(arguments: Iterable[Any]) -> tuple[str, ...]:
     """Return the credentials of the operation that is among the arguments of a function of ours, if one is."""
-    # Its class is asked: the others may be any objects of the application's.
-    return next((each.secrets for each in arguments if isinstance(getattr(type(each), "secrets", None), tuple)), ())
+    # Its class is asked: the others may be any objects of the application's, of which even the class may raise.
+    with contextlib.suppress(Exception):
+        return next(each.secrets for each in arguments if isinstance(getattr(type(each), "secrets", None), tuple))
+    return ()
 
 
 def _interrupts(error: Exception) -> bool:
