@@ -300,6 +300,16 @@ def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
     assert done.stdout.splitlines() == ["['ai-lib-delivery']", "[]"]
 
 
+def test_however_many_tracers_there_were_a_fork_is_told_of_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a fork calls it calls for good."""
+    pipes._expect_forks.cache_clear()
+    register = Mock()
+    monkeypatch.setattr(os, "register_at_fork", register)
+    kept = [pipes.Pipe("my-app", "http://127.0.0.1:1") for _ in range(3)]
+    register.assert_called_once_with(after_in_child=pipes._begin_anew)
+    assert set(kept) <= set(pipes._pipes)
+
+
 FORKED_MEANWHILE = """
 import os, signal, threading
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor

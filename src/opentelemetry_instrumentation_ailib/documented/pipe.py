@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib.util
 import os
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _ATTRIBUTE: Final = "_ai_lib_pipe"
+
+_pipes: Final[weakref.WeakSet[Pipe]] = weakref.WeakSet()
 
 
 class Pipe:
@@ -42,9 +45,8 @@ class Pipe:
         self._opened = False
         self._provider: TracerProvider | None = None
         self._delivery: Delivery | None = None
-        if hasattr(os, "register_at_fork"):
-            known = weakref.WeakMethod(self.begin_anew)  # What is registered stays for good.
-            os.register_at_fork(after_in_child=lambda: (begin := known()) and begin())
+        _pipes.add(self)
+        _expect_forks()
 
     def begin_anew(self) -> None:
         """Go on in a forked child, which has none of its parent's threads: what one of them holds it never lets go."""
@@ -88,6 +90,17 @@ class Pipe:
             atexit.unregister(self.shutdown)
             delivery.close()
             provider.shutdown()
+
+
+@functools.cache  # Once: what is registered stays for good.
+def _expect_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _begin_anew() -> None:
+    for pipe in tuple(_pipes):
+        pipe.begin_anew()
 
 
 def connect(tracer: Any, service_name: str, endpoint: str | None) -> None:
