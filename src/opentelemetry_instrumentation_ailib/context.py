@@ -60,7 +60,7 @@ def detach(token: Any, error: BaseException | None = None) -> None:
     """
     if token is None:
         return
-    closing = closes(error)
+    closing = error is not None and closes(error)  # Each call comes here, and nearly each without one.
     before = copy_context() if closing and _INTERRUPTED else None
     try:
         reset(token)
