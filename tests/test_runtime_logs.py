@@ -37,19 +37,16 @@ CONTEXTS = [
 ]
 
 INTERRUPTED = """
-import contextvars
 import gc
 import io
 import logging
 
 from ai_lib_python.telemetry.logger import JsonFormatter
+from interrupted import VARIABLES, change
 from opentelemetry.sdk.trace import TracerProvider
 
 from opentelemetry_instrumentation_ailib.patching import Patcher
 from opentelemetry_instrumentation_ailib.runtime_logs import ROWS
-
-variables = [contextvars.ContextVar(str(number)) for number in range(40)]
-values = [[number] for number in range(8)]
 
 
 class Resource:
@@ -60,18 +57,6 @@ class Resource:
         logging.warning("Nobody closed it" + "!" * (lines.tell() % 300))
 
 
-def change(number):
-    variable, value = variables[number % 40], values[number % 8]
-    Resource()
-    gc.set_threshold(gc.get_count()[0] + number % 9)
-    gc.enable()
-    variable.set(value)
-    gc.disable()
-    gc.set_threshold(0)
-    assert variable.get() is value
-    [repr(variable.get()) for variable in variables]
-
-
 Patcher().apply(ROWS, None)
 lines = io.StringIO()
 handler = logging.StreamHandler(lines)
@@ -79,9 +64,10 @@ handler.setFormatter(JsonFormatter())
 logging.basicConfig(handlers=[handler])
 gc.disable()
 with TracerProvider().get_tracer("test").start_as_current_span("span"):
-    for variable in variables:
+    for variable in VARIABLES:
         variable.set(None)
     for number in range(4000):
+        Resource()
         change(number)
 gc.set_threshold(700)
 gc.collect()
@@ -338,6 +324,6 @@ def test_the_formatters_are_both_patched() -> None:
 def test_a_line_changes_no_context() -> None:
     """It may come of a garbage collection, in the middle of a change of it, which CPython before 3.12 does not bear."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-X", "dev", "-c", INTERRUPTED], cwd=ROOT / "tests", capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -265,6 +265,20 @@ def test_a_program_ends_at_once_when_nobody_is_at_its_endpoint(mock: str, nowher
     assert lasted < LONG
 
 
+def forked(program: str, otlp: GrpcReceiver) -> str:
+    """Run a program that forks, and return what it and its children print."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "ENDPOINT": otlp.endpoint},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
 FORKING = """
 import os, threading
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
@@ -288,16 +302,7 @@ fork()
 
 
 def test_a_forked_child_has_what_lets_it_end_soon(otlp: GrpcReceiver) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKING],
-        env={**os.environ, "ENDPOINT": otlp.endpoint},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["['ai-lib-delivery']", "[]"]
+    assert forked(FORKING, otlp).splitlines() == ["['ai-lib-delivery']", "[]"]
 
 
 def test_however_many_tracers_there_were_a_fork_is_told_of_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,16 +351,7 @@ print(os.waitpid(child, 0)[1])
 
 
 def test_a_child_that_is_forked_while_a_tracer_connects_waits_for_nobody(otlp: GrpcReceiver) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKED_MEANWHILE],
-        env={**os.environ, "ENDPOINT": otlp.endpoint},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout == "0\n"
+    assert forked(FORKED_MEANWHILE, otlp) == "0\n"
 
 
 def test_a_program_ends_soon_when_its_endpoint_says_nothing(mock: str) -> None:

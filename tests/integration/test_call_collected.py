@@ -320,21 +320,18 @@ async def test_the_collector_of_a_client_is_told(collecting: Recorder) -> None:
 
 INTERRUPTED = """
 import asyncio
-import contextvars
 import gc
 import logging
 
 from in_process import connected
+from interrupted import VARIABLES, change
 from opentelemetry_instrumentation_ailib import AiLibInstrumentor
 from recorder import Recorder
-
-variables = [contextvars.ContextVar(str(number)) for number in range(40)]
-values = [[number] for number in range(8)]
 
 
 class Handler(logging.Handler):
     def emit(self, record):
-        for variable in variables[:5]:
+        for variable in VARIABLES[:5]:
             variable.set([record])
 
 
@@ -358,19 +355,13 @@ def step(call):
 async def main():
     global sent
     ai = await connected(never)
-    for variable in variables:
+    for variable in VARIABLES:
         variable.set(None)
     for number in range(400):
-        variable, value, sent = variables[number % 40], values[number % 8], asyncio.Event()
+        sent = asyncio.Event()
         {begin}(ai.chat().user("Hello?").execute())
         await sent.wait()
-        gc.set_threshold(gc.get_count()[0] + number % 9)
-        gc.enable()
-        variable.set(value)
-        gc.disable()
-        gc.set_threshold(0)
-        assert variable.get() is value
-        [repr(variable.get()) for variable in variables]
+        change(number)
 
 
 gc.disable()
