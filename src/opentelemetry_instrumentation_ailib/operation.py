@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,8 @@ class Operation:
     span: Span = INVALID_SPAN
     recorded = counted = text_only = logs_stages = ended = False
     request: Any = None
-    caller = loader = executor = statistics = request
+    caller = loader = executor = None
+    statistics: Any = None
     described: Mapping[str, AttributeValue] = MappingProxyType({})
     secrets: tuple[str, ...] = ()
     began = Moment(0.0, 0)
@@ -130,9 +131,10 @@ class Operation:
         if (self.identity.provider, self.identity.model) != (provider_id, model):
             self.identity = self.telemetry.labels.identity(self.name, provider_id, model)
 
-    def conceal(self, secrets: Iterable[str]) -> None:
+    def conceal(self, secrets: tuple[str, ...]) -> None:
         """Note credentials of the requests, never to be recorded."""
-        self.secrets = tuple(dict.fromkeys((*self.secrets, *secrets)))
+        if secrets != self.secrets:  # Those of a fallback's provider.
+            self.secrets = tuple(dict.fromkeys((*self.secrets, *secrets)))
 
     def identify(self, statistics: Any) -> None:
         """Note the runtime's statistics of the call, which say by what id the caller knows it."""

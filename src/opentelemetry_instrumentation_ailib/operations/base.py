@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.util.types import AttributeValue
 
 from opentelemetry_instrumentation_ailib import naming, semconv
-from opentelemetry_instrumentation_ailib.collected import unlocked
+from opentelemetry_instrumentation_ailib.collected import closes, unlocked
 from opentelemetry_instrumentation_ailib.context import attach, current, detach
 from opentelemetry_instrumentation_ailib.coroutines import Call, around, named_like
 from opentelemetry_instrumentation_ailib.guard import guarded
@@ -102,7 +102,7 @@ def call(begin: Begin, finish: Finish) -> Callable[[Telemetry], Wrapper]:
         except BaseException as error:
             detach(token, error)
             # What is closed may have to wait for a lock until it can say so.
-            lasted = elapsed(operation.began.seconds) if isinstance(error, GeneratorExit) else None
+            lasted = elapsed(operation.began.seconds) if closes(error) else None
             _end(operation, error=error, duration=lasted)
             del operation, token  # The exception may live long, and refers to this frame.
             raise
